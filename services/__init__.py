@@ -1,0 +1,1 @@
+"""What a person or another program talks to; installs without torch."""

@@ -1,0 +1,88 @@
+"""The typer application and what its verbs share: the settings and stores of one invocation."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.core import TyperGroup
+
+from shared import wiring
+from shared.settings import Settings, from_environment
+
+app = typer.Typer(
+    help="Sorts product photographs into a shop's category tree.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output instead of a table.")]
+
+
+@dataclass
+class Session:
+    """One invocation: its settings, and its stores once a verb needs them."""
+
+    settings: Settings
+
+    @cached_property
+    def stores(self) -> wiring.Stores:
+        """All stores, opened on first use."""
+        return wiring.stores(self.settings)
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """The home for this process alone."""
+        return wiring.exclusive(self.settings)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"shelver {metadata.version('shelver')}")
+        raise typer.Exit
+
+
+@app.callback()
+def start(
+    context: typer.Context,
+    home: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the embedded stores; also SHELVER_HOME. May stand anywhere.", show_default="shelver-data"
+        ),
+    ] = None,
+    version: Annotated[  # noqa: ARG001 - its callback answers and leaves
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Sorts product photographs into a shop's category tree."""
+    settings = from_environment()
+    context.obj = Session(settings.in_home(home) if home else settings)
+
+
+def hoisted(arguments: Sequence[str]) -> list[str]:
+    """The arguments with `--home DIR` in front, wherever it stood: verbs need not repeat the option."""
+    front: list[str] = []
+    rest: list[str] = []
+    given = iter(arguments)
+    for argument in given:
+        if argument == "--":
+            rest += [argument, *given]
+        elif argument == "--home":
+            front += [argument, *[value for value in [next(given, None)] if value is not None]]
+        elif argument.startswith("--home="):
+            front.append(argument)
+        else:
+            rest.append(argument)
+    return front + rest
+
+
+def application(arguments: Sequence[str], *, prog_name: str, standalone_mode: bool) -> object:
+    """Run the application; a separate function so that the verbs are registered first."""
+    command = typer.main.get_command(app)
+    assert isinstance(command, TyperGroup)
+    return command.main(args=list(arguments), prog_name=prog_name, standalone_mode=standalone_mode)

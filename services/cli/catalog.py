@@ -1,0 +1,87 @@
+"""Verbs about datasets: ingest, datasets, split."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from services import ingest as ingest_service
+from services.cli.app import AsJson, Session, app
+from services.cli.show import as_json, duration, facts, progress, stdout, table
+from services.ingest import IngestProgress, IngestRequest
+from shared.packs import Manifest
+
+
+@app.command()
+def ingest(
+    context: typer.Context,
+    source: Annotated[
+        str, typer.Argument(help="A .bson or .bson.gz dump, - for standard input, a folder of class folders, or a CSV.")
+    ],
+    dataset: Annotated[str, typer.Option(help="Name of the new dataset.")],
+    categories: Annotated[
+        Path | None, typer.Option(help="Category table (CSV); may be left out where no product has a category.")
+    ] = None,
+    allow_bad: Annotated[int, typer.Option(min=0, help="Leave out and record up to N bad documents.")] = 0,
+    processes: Annotated[int | None, typer.Option(min=1, help="Processes; one per core by default.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Read a catalog into a dataset.
+
+    Example: shelver ingest examples/grocery/train.bson --dataset train --categories examples/grocery/category_names.csv
+    """
+    session: Session = context.obj
+    request = IngestRequest(
+        source=source, dataset=dataset, categories=categories, allow_bad=allow_bad, processes=processes
+    )
+    with session.exclusive():
+        manifest = read_source(session, request)
+    if json:
+        as_json(manifest.plain())
+        return
+    show_manifest(manifest)
+
+
+def read_source(session: Session, request: IngestRequest) -> Manifest:
+    """Ingest with a progress bar."""
+    with progress(f"ingest {request.dataset}") as update:
+
+        def report(state: IngestProgress) -> None:
+            rate = f"{state.documents:,} products, {state.rate / 2**20:.0f} MiB/s, {duration(state.seconds_left)} left"
+            update(state.bytes_done, state.bytes_total, rate)
+
+        return ingest_service.run(session.stores, session.settings, request, report)
+
+
+def show_manifest(manifest: Manifest) -> None:
+    """What an ingest made, for people."""
+    facts(
+        {
+            "dataset": manifest.dataset,
+            "products": manifest.products,
+            "images": manifest.images,
+            "labelled": manifest.labelled,
+            "bytes": manifest.bytes,
+            "packs": len(manifest.packs),
+            "repeated": manifest.repeated,
+            "bad documents": len(manifest.bad),
+            "fingerprint": manifest.fingerprint,
+        }
+    )
+    for bad in manifest.bad:
+        stdout.print(f"  left out at offset {bad.offset}: {bad.reason}", markup=False)
+
+
+@app.command()
+def datasets(context: typer.Context, json: AsJson = False) -> None:
+    """List the datasets. Example: shelver datasets --json"""
+    session: Session = context.obj
+    found = session.stores.catalog.datasets()
+    if json:
+        as_json([dataset.plain() for dataset in found])
+        return
+    table(
+        ["name", "products", "images", "labelled", "bad", "fingerprint"],
+        [[d.name, d.products, d.images, d.labelled, d.bad, d.fingerprint[:16]] for d in found],
+        empty="no datasets yet; `shelver ingest` makes one",
+    )

@@ -1,0 +1,53 @@
+"""`shelver demo`: the whole way, from two dumps to a submission and its accuracy, on the sample photographs."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from services.cli.app import Session, app
+from services.cli.catalog import read_source
+from services.cli.results import Format, evaluate_job, export_job, show_evaluation, write_page
+from services.cli.scoring import run_job
+from services.cli.show import duration, remark, stdout
+from services.cli.training import train_ensemble
+from services.dispatcher import JobRequest
+from services.ingest import IngestRequest
+from shared import ensemble_file
+from shared.domain.errors import BadInputError
+
+
+@app.command()
+def demo(
+    context: typer.Context,
+    data: Annotated[Path, typer.Option(help="Folder of the sample catalog.")] = Path("examples/grocery"),
+    ensemble: Annotated[Path, typer.Option(help="Ensemble file.")] = Path("ensembles/grocery-small.yaml"),
+    output: Annotated[Path, typer.Option(help="Folder for the results and the stores.")] = Path("demo"),
+) -> None:
+    """Ingest, train, score and judge real photographs; what is complete already is skipped.
+
+    Example: shelver demo
+    """
+    began = time.monotonic()
+    for needed in (data / "train.bson", ensemble):
+        if not needed.exists():
+            raise BadInputError(str(needed), "there is no such file", remedy="run the demo in a checkout of Shelver")
+    session: Session = context.obj
+    session = Session(session.settings.in_home(output / "home"))
+    resolved = ensemble_file.load(ensemble)
+    with session.exclusive():
+        categories = data / "category_names.csv"
+        for name in ("train", "test"):
+            request = IngestRequest(source=str(data / f"{name}.bson"), dataset=name, categories=categories)
+            manifest = read_source(session, request)
+            remark(f"dataset {name}: {manifest.products:,} products, {manifest.images:,} images")
+        train_ensemble(session, resolved, "train")
+        # Decided products are scored too, so that the report can tell what the duplicates were worth.
+        job = run_job(session, JobRequest(dataset="test", ensemble=resolved.name, skip_decided=False))
+    rows = export_job(session, job, output / "submission.csv", Format.CSV)
+    found = evaluate_job(session, job, data / "test_labels.csv")
+    write_page(found, output / "report.html")
+    show_evaluation(found)
+    took = duration(time.monotonic() - began)
+    stdout.print(f"{output}/submission.csv has {rows} rows, {output}/report.html the figures; {took} in all")

@@ -1,0 +1,206 @@
+"""Verbs about what a job found: export, evaluate, predict."""
+
+import base64
+import os
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO
+
+import typer
+
+from services.cli.app import AsJson, Session, app
+from services.cli.show import as_json, duration, stdout, table
+from services.reports import page
+from services.reports.evaluation import Evaluation, read_labels
+from services.reports.evaluation import evaluate as judge
+from shared import exports, layout, wiring
+from shared.domain.ensemble import from_plain
+from shared.domain.errors import BadInputError
+from shared.domain.records import EnsembleVersion, Job
+from shared.domain.taxonomy import Taxonomy, parse
+from shared.packs import read_manifest
+from shared.ports import Objects
+
+_ASK_SECONDS = 300.0  # a cold child loads torch and every member first
+
+
+class Format(StrEnum):
+    """What `export` writes."""
+
+    CSV = "csv"
+    NDJSON = "ndjson"
+    PARQUET = "parquet"
+
+
+def taxonomy_of(objects: Objects, version: EnsembleVersion) -> Taxonomy:
+    """The taxonomy an ensemble version answers in."""
+    key = layout.categories(version.dataset)
+    return parse(objects.read(key), key)
+
+
+@app.command()
+def export(
+    context: typer.Context,
+    job: Annotated[str, typer.Argument(help="A scoring job.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="File to write; - for standard output.")],
+    format: Annotated[Format, typer.Option(help="csv is a submission: _id,category_id.")] = Format.CSV,  # noqa: A002
+    combination: Annotated[
+        str | None, typer.Option(help="Whose answers; the ensemble's last combination by default.")
+    ] = None,
+    fill: Annotated[
+        int | None, typer.Option(help="Category of products without an answer; without it they are refused.")
+    ] = None,
+) -> None:
+    """Write a job's answers, one row per product in dump order.
+
+    Example: shelver export 0123456789abcdef --format csv -o submission.csv
+    """
+    session: Session = context.obj
+    count = export_job(session, session.stores.jobs.job(job), output, format, combination, fill)
+    if str(output) != "-":
+        stdout.print(f"{count:,} rows in {output}", markup=False)
+
+
+def export_job(
+    session: Session, job: Job, output: Path, form: Format, combination: str | None = None, fill: int | None = None
+) -> int:
+    """Write the file and return its number of rows; it appears whole or not at all."""
+    stores = session.stores
+    version = stores.runs.version(job.ensemble, job.version)
+    taxonomy = taxonomy_of(stores.objects, version)
+    name = _known_combination(version, combination)
+    if fill is not None and fill not in taxonomy.category_ids:
+        raise BadInputError("--fill", f"category {fill} is not in the category table", remedy="name one of its ids")
+    manifest = read_manifest(stores.objects, job.dataset)
+    found = exports.answers(stores.objects, stores.jobs, manifest, job, name, fill)
+    with _whole(output) as file:
+        return exports.write(found, name, taxonomy, form.value, file)
+
+
+def _known_combination(version: EnsembleVersion, asked: str | None) -> str:
+    ensemble = from_plain(version.document)
+    if asked is not None and asked not in ensemble.combinations:
+        known = ", ".join(ensemble.combinations)
+        raise BadInputError("--combination", f"'{asked}' is not in the ensemble", remedy=f"it has {known}")
+    return asked or ensemble.default_combination
+
+
+@contextmanager
+def _whole(output: Path) -> Iterator[BinaryIO]:
+    if str(output) == "-":
+        yield sys.stdout.buffer
+        sys.stdout.flush()
+        return
+    partial = output.with_name(f".{output.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(output)
+    except OSError as error:
+        raise BadInputError(str(output), error.strerror or "cannot be written", remedy="name a writable file") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@app.command()
+def evaluate(
+    context: typer.Context,
+    job: Annotated[str, typer.Argument(help="A scoring job.")],
+    labels: Annotated[Path, typer.Option(help="CSV of _id,category_id: the known answers.")],
+    html: Annotated[Path | None, typer.Option(help="Also write a page.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Judge a job by known categories, per combination, with and without duplicates.
+
+    Example: shelver evaluate 0123456789abcdef --labels examples/grocery/test_labels.csv
+    """
+    session: Session = context.obj
+    found = evaluate_job(session, session.stores.jobs.job(job), labels)
+    if html is not None:
+        write_page(found, html)
+    if json:
+        as_json(found.plain())
+    else:
+        show_evaluation(found)
+
+
+def evaluate_job(session: Session, job: Job, labels: Path) -> Evaluation:
+    """Judge one job by a file of labels."""
+    stores = session.stores
+    version = stores.runs.version(job.ensemble, job.version)
+    known = read_labels(labels, taxonomy_of(stores.objects, version))
+    return judge(stores.objects, stores.jobs, job, version, known)
+
+
+def write_page(found: Evaluation, output: Path) -> None:
+    """Write the evaluation as a page."""
+    with _whole(output) as file:
+        file.write(page.render(found).encode())
+
+
+def show_evaluation(found: Evaluation) -> None:
+    """The figures for people."""
+    table(
+        ["combination", "accuracy with duplicates", "without"],
+        [[c.combination, c.with_duplicates or "-", c.without_duplicates or "-"] for c in found.combinations],
+        empty="no combinations",
+    )
+    for note in found.notes():
+        stdout.print(note, markup=False)
+
+
+@app.command()
+def predict(
+    context: typer.Context,
+    image: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="The images of one product.")],
+    ensemble: Annotated[str, typer.Option(help="NAME or NAME@VERSION.")],
+    json: AsJson = False,
+) -> None:
+    """Categorise one product now from its image files.
+
+    Example: shelver predict apple.jpg --ensemble grocery-small
+    """
+    session: Session = context.obj
+    name, _, asked = ensemble.partition("@")
+    version = session.stores.runs.version(name, asked)
+    pictures = [base64.b64encode(_read(path)).decode() for path in image]
+    queue = wiring.queue(session.settings)
+    try:
+        question = {"schema": 1, "ensemble": version.name, "version": version.version, "images": pictures}
+        answer = dict(queue.ask(question, timeout=_ASK_SECONDS))
+    finally:
+        queue.close(grace=2.0)
+    if json:
+        as_json(answer)
+    else:
+        _show_answer(
+            answer, taxonomy_of(session.stores.objects, version), from_plain(version.document).default_combination
+        )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInputError(str(path), error.strerror or "cannot be read", remedy="name image files") from None
+
+
+def _show_answer(answer: dict[str, Any], taxonomy: Taxonomy, combination: str) -> None:
+    if answer["error"]:
+        raise BadInputError("IMAGE", answer["error"], remedy="give JPEG, PNG or WebP files")
+    prediction = answer["predictions"][combination]
+    table(
+        ["category", "name", "probability"],
+        [
+            [int(taxonomy.category_ids[row]), " / ".join(taxonomy.paths[row]), f"{probability:.4f}"]
+            for row, probability in prediction["top"][:5]
+        ],
+        empty="no answer",
+    )
+    stdout.print(f"source: {answer['source']}, {duration(answer['seconds'])} ({answer['seconds']:.3f} s)", markup=False)

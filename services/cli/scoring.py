@@ -1,0 +1,185 @@
+"""Verbs about scoring jobs: score, jobs, cancel."""
+
+import time
+from typing import Annotated, Any
+
+import typer
+
+from services.cli.app import AsJson, Session, app
+from services.cli.show import Update, as_json, duration, facts, progress, remark, stdout, table
+from services.dispatcher import Dispatcher, JobRequest, Progress, Speed, find_or_create, observe, reclaim
+from services.dispatcher import cancel as request_cancel
+from shared import wiring
+from shared.domain import states
+from shared.domain.errors import BadInputError, FailedError
+from shared.domain.records import Job
+
+_GRACE_SECONDS = 4.0  # Ctrl-C ends everything within 5 seconds
+_WATCH_SECONDS = 1.0
+
+
+@app.command()
+def score(
+    context: typer.Context,
+    dataset: Annotated[str, typer.Argument(help="The dataset to categorise.")],
+    ensemble: Annotated[str, typer.Option(help="NAME or NAME@VERSION.")],
+    duplicates: Annotated[
+        str | None,
+        typer.Option(
+            help="IMAGES[,PRODUCTS] policies instead of the ensemble's: none, unique, majority, l1, l2, softmax."
+        ),
+    ] = None,
+    skip_decided: Annotated[
+        bool,
+        typer.Option("--skip-decided/--no-skip-decided", help="Skip the networks for products that duplicates decide."),
+    ] = True,
+    chunk_images: Annotated[int, typer.Option(min=1, help="Images per chunk, about.")] = 4096,
+    keep_scores: Annotated[
+        bool, typer.Option("--keep-scores", help="Keep the top 64 probabilities per product.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """Categorise a dataset as a job; goes on with the newest job of equal arguments.
+
+    Example: shelver score test --ensemble grocery-small
+    """
+    session: Session = context.obj
+    images, products = _policies(duplicates)
+    request = JobRequest(
+        dataset=dataset,
+        ensemble=ensemble,
+        image_duplicates=images,
+        product_duplicates=products,
+        skip_decided=skip_decided,
+        chunk_images=chunk_images,
+        keep_scores=keep_scores,
+    )
+    with session.exclusive():
+        job = run_job(session, request)
+    found = job_facts(session, job)
+    if json:
+        as_json(found)
+    else:
+        facts(found)
+    if job.state not in ("succeeded", "finished with errors"):
+        raise FailedError(f"job {job.id} is {job.state}" + (f": {job.error}" if job.error else ""))
+
+
+def _policies(text: str | None) -> tuple[str | None, str | None]:
+    if text is None:
+        return None, None
+    images, comma, products = text.partition(",")
+    if not images or (comma and not products):
+        raise BadInputError("--duplicates", f"'{text}' is not IMAGES[,PRODUCTS]", remedy="such as unique,none")
+    return images, products or ("none" if images == "none" else None)
+
+
+def run_job(session: Session, request: JobRequest) -> Job:
+    """Make or find the job and drive it to its end. The caller holds the home."""
+    stores = session.stores
+    job = find_or_create(stores, request)
+    if job.state not in states.UNFINISHED:
+        remark(f"job {job.id} has scored this already: {job.state}")
+        return job
+    reclaim(stores.jobs)
+    queue = wiring.queue(session.settings)
+    dispatcher = Dispatcher(stores.jobs, stores.objects, queue, session.settings)
+    try:
+        with progress(f"score {request.dataset}") as update:
+            return dispatcher.run([job.id], lambda state: _report(update, state))[0]
+    finally:
+        queue.close(grace=_GRACE_SECONDS)
+
+
+def _report(update: Update, state: Progress) -> None:
+    finished = f"{state.done + state.failed:,}/{state.products:,} products"
+    words = f"{finished}, {state.rate:.0f}/s, {duration(state.seconds_left)} left"
+    failed = f", {state.failed:,} failed" if state.failed else ""
+    update(state.done + state.failed, state.products, f"{words}{failed}{', ' + state.message if state.message else ''}")
+
+
+def job_facts(session: Session, job: Job) -> dict[str, Any]:
+    """One job as JSON values: how far it is and what it runs with."""
+    state = observe(session.stores.jobs, job, Speed(), 0.0)
+    return {
+        "job": job.id,
+        "state": job.state,
+        "dataset": job.dataset,
+        "ensemble": f"{job.ensemble}@{job.version}",
+        "products": job.products,
+        "done": state.done,
+        "failed": state.failed,
+        "decided": state.decided,
+        "chunks": dict(state.chunks),
+        "precision": job.precision,
+        "batch_images": job.batch_images,
+        "halvings": job.halvings,
+        "error": job.error,
+    }
+
+
+@app.command()
+def jobs(
+    context: typer.Context,
+    job: Annotated[str | None, typer.Argument(help="Only this job.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow it until it ends.")] = False,
+    json: AsJson = False,
+) -> None:
+    """List the scoring jobs, or show one.
+
+    Example: shelver jobs --json
+    """
+    session: Session = context.obj
+    store = session.stores.jobs
+    if job is None:
+        if watch:
+            raise BadInputError("--watch", "follows one job", remedy="name it: shelver jobs JOB --watch")
+        rows = [{"id": row.id, **job_facts(session, row)} for row in store.jobs()]
+        if json:
+            as_json(rows)
+        else:
+            columns = ["id", "state", "dataset", "ensemble", "products", "done", "failed"]
+            table(columns, [[row[c] for c in columns] for row in rows], empty="no jobs yet; `shelver score` makes one")
+        return
+    if watch:
+        _watch(session, job)
+    row = store.job(job)
+    found = {"id": row.id, **job_facts(session, row)}
+    if json:
+        as_json(found)
+    else:
+        facts(found)
+        for outcome in store.outcomes(job, limit=10, errors_only=True):
+            stdout.print(f"  product {outcome.product}: {outcome.error}", markup=False)
+
+
+def _watch(session: Session, job: str) -> None:
+    store = session.stores.jobs
+    speed = Speed()
+    with progress(f"job {job}") as update:
+        while (row := store.job(job)).state in states.UNFINISHED:
+            _report(update, observe(store, row, speed, time.monotonic()))
+            time.sleep(_WATCH_SECONDS)
+
+
+@app.command()
+def cancel(context: typer.Context, job: Annotated[str, typer.Argument(help="A job that has not ended.")]) -> None:
+    """Stop a job; what it has answered so far stays.
+
+    Example: shelver cancel 0123456789abcdef
+    """
+    session: Session = context.obj
+    store = session.stores.jobs
+    request_cancel(store, job)
+    try:
+        with session.exclusive():  # nobody drives the job: end it here
+            reclaim(store)
+            queue = wiring.queue(session.settings)
+            try:
+                Dispatcher(store, session.stores.objects, queue, session.settings).run([job], lambda _: None)
+            finally:
+                queue.close(grace=_GRACE_SECONDS)
+    except FailedError:
+        stdout.print(f"job {job} is being cancelled by the process that runs it", markup=False)
+        return
+    stdout.print(f"job {job} is {store.job(job).state}", markup=False)

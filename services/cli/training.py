@@ -1,0 +1,156 @@
+"""Verbs about ensembles: split, check, train, ensembles."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from services import launcher as launcher_service
+from services.cli.app import AsJson, Session, app
+from services.cli.show import as_json, duration, facts, progress, remark, stdout, table
+from services.launcher import TrainingProgress
+from shared import ensemble_file, wiring
+from shared.domain.ensemble import Ensemble, Split
+from shared.domain.records import EnsembleVersion
+
+
+@app.command()
+def split(
+    context: typer.Context,
+    dataset: Annotated[str, typer.Argument(help="A dataset with categories.")],
+    seed: Annotated[int, typer.Option(help="Seed of the division.")],
+    holdout: Annotated[float, typer.Option(min=0.0, max=0.9, help="Share of the products set aside.")],
+    drop_duplicate_images: Annotated[
+        bool, typer.Option("--drop-duplicate-images", help="Keep the first of equal images in each part.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """Divide a dataset by product and write the duplicate tables of its parts.
+
+    Example: shelver split train --seed 1 --holdout 0.1
+    """
+    session: Session = context.obj
+    division = Split(seed=seed, holdout=holdout, drop_duplicate_images=drop_duplicate_images)
+    parts = launcher_service.prepare_split(session.stores, dataset, division)
+    summary = {"dataset": dataset, "split": division.digest, **parts}
+    if json:
+        as_json(summary)
+    else:
+        facts(summary)
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="An ensemble file.")],
+    json: AsJson = False,
+) -> None:
+    """Validate an ensemble file and show what it resolves to.
+
+    Example: shelver check ensembles/grocery-small.yaml
+    """
+    ensemble = ensemble_file.load(file)
+    if json:
+        as_json(ensemble.plain())
+        return
+    show_ensemble(ensemble)
+
+
+def show_ensemble(ensemble: Ensemble) -> None:
+    """An ensemble file for people: a line per member, then what is averaged and combined."""
+    table(
+        ["member", "network", "pixels", "split", "epochs", "batch", "optimizer", "starts from"],
+        [
+            [
+                m.name,
+                m.model,
+                m.input.size,
+                m.split.digest[:8],
+                m.epochs,
+                m.batch_size,
+                m.optimizer,
+                f"{m.init.kind} {m.init.name}".strip(),
+            ]
+            for m in ensemble.members.values()
+        ],
+        empty="no members",
+    )
+    facts(
+        {
+            "views": ", ".join(ensemble.views),
+            "order of means": ", ".join(ensemble.means.order),
+            **{f"combination {name}": ", ".join(members) for name, members in ensemble.combinations.items()},
+            "duplicates": f"images {ensemble.image_duplicates}, products {ensemble.product_duplicates}",
+        }
+    )
+
+
+@app.command()
+def train(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="ENSEMBLE_FILE", help="An ensemble file.")],
+    dataset: Annotated[str, typer.Option(help="The dataset to train on.")],
+    member: Annotated[
+        list[str] | None, typer.Option(help="Only this member (and what it starts from); may be repeated.")
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Train the members of an ensemble; goes on where it was, skips what is complete.
+
+    Example: shelver train ensembles/grocery-small.yaml --dataset train
+    """
+    session: Session = context.obj
+    ensemble = ensemble_file.load(file)
+    with session.exclusive():
+        version = train_ensemble(session, ensemble, dataset, member)
+    if json:
+        as_json(
+            {
+                "ensemble": ensemble.name,
+                "version": version.version if version else None,
+                "runs": dict(version.runs) if version else {},
+            }
+        )
+    elif version is None:
+        stdout.print(f"the asked members are trained; train the others for a version of {ensemble.name}")
+    else:
+        stdout.print(f"ensemble {version.name}@{version.version} is ready and current", markup=False)
+
+
+def train_ensemble(
+    session: Session, ensemble: Ensemble, dataset: str, members: list[str] | None = None
+) -> EnsembleVersion | None:
+    """Train with a progress line."""
+    said: set[str] = set()
+    with progress(f"train {ensemble.name}") as update:
+
+        def report(state: TrainingProgress) -> None:
+            for member in state.skipped:
+                if member not in said:
+                    said.add(member)
+                    remark(f"member {member} is complete already: skipped")
+            if not state.member:
+                return
+            rate = f"{state.images_per_second:.0f} images/s, {duration(state.seconds_left)} left"
+            words = f"{state.member} {state.stage}, epoch {state.epoch}/{state.epochs}, {rate}"
+            update(state.done, state.total, words)
+
+        return launcher_service.train(
+            session.stores, wiring.launcher(session.settings), session.settings, ensemble, dataset, members, report
+        )
+
+
+@app.command()
+def ensembles(context: typer.Context, json: AsJson = False) -> None:
+    """List the ensemble versions. Example: shelver ensembles --json"""
+    session: Session = context.obj
+    runs = session.stores.runs
+    versions = runs.versions()
+    current = {version.name: runs.current(version.name) for version in versions}
+    if json:
+        as_json([v.plain() | {"current": current[v.name] == v.version} for v in versions])
+        return
+    table(
+        ["ensemble", "version", "current", "members", "dataset"],
+        [[v.name, v.version, "yes" if current[v.name] == v.version else "", len(v.runs), v.dataset] for v in versions],
+        empty="no ensembles yet; `shelver train` makes one",
+    )

@@ -1,0 +1,190 @@
+"""The dispatcher: looks at the rows, stores what follows from them by compare-and-set, and sends messages.
+
+Two dispatchers at work are harmless, and what one that dies leaves undone is done by the next step of any other.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from services.dispatcher import planning, sending
+from services.dispatcher.progress import Progress, Speed, observe
+from services.dispatcher.recovery import Counts, Recovery, chunks_in
+from shared.domain import attempts, chunks, states
+from shared.domain.errors import FailedError, StoreUnavailableError
+from shared.domain.records import Chunk, Job, Outcome
+from shared.ports import Clock, Jobs, Objects, Queue
+from shared.settings import Settings
+from shared.swaps import update_job
+
+MOST_BACK_OFF = 10.0  # seconds between two looks at a store that is away
+REPORT_SECONDS = 1.0
+
+
+class Dispatcher:
+    """Drives every unfinished job of the store. Not for several threads."""
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        objects: Objects,
+        queue: Queue,
+        settings: Settings,
+        *,
+        clock: Clock = time.monotonic,
+        now: Clock = time.time,
+    ) -> None:
+        """`clock` judges durations, `now` is written into rows for people to read."""
+        self._jobs = jobs
+        self._objects = objects
+        self._queue = queue
+        self._settings = settings
+        self._clock = clock
+        self._now = now
+        self._recovery = Recovery(jobs, settings.leases)
+        self._complete_splits: set[str] = set()
+        self._dead: frozenset[str] = frozenset()
+        self._last_served: dict[str, str] = {}
+        self._speeds: dict[str, Speed] = {}
+
+    def step(self) -> None:
+        """One look at everything. Raises StoreUnavailableError, after which all leases start anew."""
+        try:
+            self._step()
+        except StoreUnavailableError:
+            self._recovery.forget()
+            raise
+
+    def run(
+        self,
+        job_ids: Sequence[str],
+        report: Callable[[Progress], None] = lambda _: None,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> list[Job]:
+        """Step until all these jobs have ended, report on them every second and once at the end; their rows.
+
+        A store that is away is waited for. Raises FailedError when no worker can be started.
+        """
+        poll = self._settings.leases.poll_seconds
+        wait, reported = poll, float("-inf")
+        while True:
+            try:
+                self.step()
+                rows = [self._jobs.job(job) for job in job_ids]
+                ended = all(row.state in states.ENDED for row in rows)
+                if ended or self._clock() - reported >= REPORT_SECONDS:
+                    reported = self._clock()
+                    for row in rows:
+                        report(self._progress(row))
+                if ended:
+                    return rows
+                wait = poll
+            except StoreUnavailableError:
+                wait = min(2 * wait, MOST_BACK_OFF)
+            sleep(wait)
+
+    def _progress(self, job: Job) -> Progress:
+        return observe(self._jobs, job, self._speeds.setdefault(job.id, Speed()), self._clock())
+
+    def _step(self) -> None:
+        dead = self._queue.lost_workers()
+        resend = bool(dead - self._dead)
+        running = []
+        for job in reversed(self._jobs.jobs(states.UNFINISHED)):
+            if job.state in ("queued", "planning"):
+                self._plan(job)
+            elif job.state == "cancelling":
+                self._cancel(job, dead)
+            elif (still := self._advance(job, dead, resend)) is not None:
+                running.append(still)
+        self._dead = dead
+        for pool in dict.fromkeys(job.pool for job in running):
+            self._send(pool, [job for job in running if job.pool == pool])
+
+    def _plan(self, job: Job) -> None:
+        try:
+            planning.plan(self._jobs, self._objects, job)
+        except FailedError as error:
+            self._fail(job, str(error))
+
+    def _advance(self, job: Job, dead: frozenset[str], resend: bool) -> Job | None:
+        """One running job; None once it does not run any more."""
+        counts = self._jobs.count_chunks(job.id)
+        if sum(sums["done"] + sums["failed"] for sums in counts.values()) == job.products:
+            self._end(job, failed=sum(sums["failed"] for sums in counts.values()))
+            return None
+        active = self._jobs.chunks(job.id, states.ACTIVE_CHUNKS)
+        job = self._recovery.take_back(job, active, counts, dead=dead, resend=resend, now=self._clock())
+        if attempts.failing(job):
+            self._fail(job, job.error)
+            return None
+        if chunks_in(counts, "split"):
+            self._complete_children(job)
+        return job
+
+    def _end(self, job: Job, *, failed: int) -> None:
+        self._jobs.swap_job(job, states.finish(job, failed=failed, at=self._now()))
+        self._recovery.drop(job.id)
+
+    def _fail(self, job: Job, error: str) -> None:
+        def change(row: Job) -> Job | None:
+            return None if row.state in (*states.ENDED, "cancelling") else states.fail(row, error=error, at=self._now())
+
+        update_job(self._jobs, job.id, change)
+        self._recovery.drop(job.id)
+
+    def _cancel(self, job: Job, dead: frozenset[str]) -> None:
+        """Workers cancel what they run; nobody else's chunk is waited for longer than its lease."""
+        for chunk in self._jobs.chunks(job.id, ("pending", "sent")):
+            self._jobs.swap_chunk(chunk, states.cancel_chunk(chunk))
+        running = self._jobs.chunks(job.id, ("running",))
+        for chunk in self._recovery.lost(job.id, running, dead=dead, now=self._clock()):
+            self._jobs.swap_chunk(chunk, states.cancel_chunk(chunk))
+        if not self._jobs.chunks(job.id, ("pending", *states.ACTIVE_CHUNKS), limit=1):
+            self._jobs.swap_job(job, states.end_cancelled(job, at=self._now()))
+            self._recovery.drop(job.id)
+
+    def _complete_children(self, job: Job) -> None:
+        for parent in self._jobs.chunks(job.id, ("split",)):
+            if parent.id not in self._complete_splits:
+                planning.add_children(self._jobs, self._objects, job, parent)
+                self._complete_splits.add(parent.id)
+
+    def _send(self, pool: str, jobs: Sequence[Job]) -> None:
+        most = self._settings.dispatch.window_chunks
+        by_id = {job.id: job for job in jobs}
+        counts = {job.id: self._jobs.count_chunks(job.id) for job in jobs}
+        room = most - sum(chunks_in(c, *states.ACTIVE_CHUNKS) for c in counts.values())
+        if room <= 0:
+            return
+        groups = {job.id: deque(self._groups(job, counts[job.id])) for job in jobs}
+        for job_id, group in sending.take_turns(groups, room, self._last_served.get(pool, "")):
+            sent = [chunk for chunk in group if self._jobs.swap_chunk(chunk, states.send(chunk))]
+            if sent:
+                self._queue.send(sending.message(by_id[job_id], sent))
+            self._last_served[pool] = job_id
+
+    def _groups(self, job: Job, counts: Counts) -> list[list[Chunk]]:
+        """The messages that pending chunks make; those due for it are split or quarantined instead."""
+        done = chunks_in(counts, "done")
+        pending = []
+        for chunk in self._jobs.chunks(job.id, ("pending",), limit=4 * self._settings.dispatch.window_chunks):
+            step = attempts.due(chunk, done)
+            if step == "send":
+                pending.append(chunk)
+            elif step == "quarantine":
+                self._quarantine(job, chunk)
+            elif self._jobs.swap_chunk(chunk, states.split(chunk, cuts=chunks.cuts(chunk), done=done)):
+                self._complete_children(job)
+        return list(sending.messages(sending.in_order(pending), self._settings.dispatch.message_chunks))
+
+    def _quarantine(self, job: Job, chunk: Chunk) -> None:
+        """The outcome first, then the swap: whoever repeats it finds the outcome there."""
+        product = planning.product_at(self._objects, job, chunk)
+        error = f"quarantined: it took its worker down {chunk.losses} times; last: {chunk.error}"
+        self._jobs.add_outcomes(
+            [Outcome(job=job.id, product=product, position=chunk.position, chunk=chunk.id, error=error)]
+        )
+        (stored,) = self._jobs.outcomes(job.id, after=chunk.position - 1, limit=1)
+        self._jobs.swap_chunk(chunk, states.quarantine(chunk, answered=not stored.error))

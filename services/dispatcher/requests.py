@@ -1,0 +1,128 @@
+"""What people ask of scoring jobs: make one or go on with one, cancel it, take back what a dead owner held."""
+
+import time
+from dataclasses import dataclass
+from uuid import uuid4
+
+from shared.domain import states
+from shared.domain.digests import digest
+from shared.domain.errors import BadInputError, ConflictError
+from shared.domain.records import EnsembleVersion, Job, JobOptions
+from shared.packs import read_manifest
+from shared.ports import Clock, Jobs
+from shared.swaps import update_job
+from shared.wiring import Stores
+
+IMAGE_POLICIES = ("none", "unique", "majority", "l1", "l2", "softmax")
+PRODUCT_POLICIES = ("none", "unique", "majority")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRequest:
+    """A dataset to score by an ensemble, NAME or NAME@VERSION. None takes a duplicate policy from the ensemble."""
+
+    dataset: str
+    ensemble: str
+    image_duplicates: str | None = None
+    product_duplicates: str | None = None
+    skip_decided: bool = True
+    chunk_images: int = 4096
+    keep_scores: bool = False
+    pool: str = "default"
+    tenant: str = "local"
+    idempotency_key: str = ""
+
+
+def create(stores: Stores, request: JobRequest, *, now: Clock = time.time) -> Job:
+    """A new job, or the one made before under the same idempotency key.
+
+    Raises NotFoundError (dataset, ensemble), BadInputError, and ConflictError for the same key with another body.
+    """
+    wanted = _resolve(stores, request, now())
+    stored = stores.jobs.create(wanted)
+    if not _equal(stored, wanted):
+        raise ConflictError(f"the idempotency key '{request.idempotency_key}' belongs to another request, {stored.id}")
+    return stored
+
+
+def find_or_create(stores: Stores, request: JobRequest, *, now: Clock = time.time) -> Job:
+    """The newest unfinished or successful job of equal arguments, else a new one. Raises as `create`."""
+    wanted = _resolve(stores, request, now())
+    going_on = ("queued", "planning", "running", "succeeded", "finished with errors")
+    for job in stores.jobs.jobs(going_on):
+        if _equal(job, wanted):
+            return job
+    return stores.jobs.create(wanted)
+
+
+def cancel(jobs: Jobs, job: str) -> Job:
+    """Ask a job to stop; its row is `cancelled` after a dispatcher's next steps.
+
+    Raises NotFoundError, and ConflictError for a job that has ended otherwise.
+    """
+
+    def change(row: Job) -> Job | None:
+        return None if row.state in ("cancelling", "cancelled") else states.cancel(row)
+
+    return update_job(jobs, job, change)
+
+
+def reclaim(jobs: Jobs) -> int:
+    """Take back, uncounted, every chunk on its way; returns how many.
+
+    Only for the exclusive owner of the stores, at its start: whoever held the chunks died with the owner before.
+    """
+    taken = 0
+    for job in jobs.jobs(("running", "cancelling")):
+        for chunk in jobs.chunks(job.id, states.ACTIVE_CHUNKS):
+            new = states.resend(chunk) if chunk.state == "sent" else states.hand_back(chunk)
+            taken += jobs.swap_chunk(chunk, new)
+    return taken
+
+
+def _resolve(stores: Stores, request: JobRequest, created: float) -> Job:
+    name, _, version = request.ensemble.partition("@")
+    manifest = read_manifest(stores.objects, request.dataset)
+    ensemble = stores.runs.version(name, version)
+    key = request.idempotency_key
+    return Job(
+        id=digest([request.tenant, key]) if key else uuid4().hex[:16],
+        dataset=request.dataset,
+        dataset_fingerprint=manifest.fingerprint,
+        ensemble=name,
+        version=ensemble.version,
+        options=_options(request, ensemble),
+        products=manifest.products,
+        images=manifest.images,
+        tenant=request.tenant,
+        pool=request.pool,
+        created=created,
+    )
+
+
+def _options(request: JobRequest, ensemble: EnsembleVersion) -> JobOptions:
+    if request.chunk_images < 1:
+        raise BadInputError("--chunk-images", f"{request.chunk_images} is not positive", remedy="the default is 4096")
+    return JobOptions(
+        image_duplicates=_policy(request.image_duplicates, ensemble, "image_duplicates", IMAGE_POLICIES),
+        product_duplicates=_policy(request.product_duplicates, ensemble, "product_duplicates", PRODUCT_POLICIES),
+        skip_decided=request.skip_decided,
+        chunk_images=request.chunk_images,
+        keep_scores=request.keep_scores,
+    )
+
+
+def _policy(asked: str | None, ensemble: EnsembleVersion, name: str, known: tuple[str, ...]) -> str:
+    where = name.replace("_", " ")
+    if asked is None:
+        return str(ensemble.document[name]) if ensemble.duplicate_table else "none"
+    if asked not in known:
+        raise BadInputError(where, f"there is no policy '{asked}'", remedy=f"one of {', '.join(known)}")
+    if asked != "none" and not ensemble.duplicate_table:
+        raise BadInputError(where, f"the ensemble '{ensemble.name}' has no duplicate table", remedy="use none")
+    return asked
+
+
+def _equal(one: Job, other: Job) -> bool:
+    asked = ("tenant", "pool", "dataset", "dataset_fingerprint", "ensemble", "version", "options")
+    return all(getattr(one, name) == getattr(other, name) for name in asked)

@@ -1,0 +1,160 @@
+"""Ingest: a dump, or pictures in files, becomes a dataset of packs and indexes."""
+
+import hashlib
+import os
+import re
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from services.ingest.pack_writer import NO_DUMP, PackAccount, Rules
+from services.ingest.progress import IngestProgress, Meter
+from services.ingest.ranges import Target, packs_of_file, packs_of_stream
+from services.ingest.sources import KINDS, Source, identity, open_source
+from shared import layout
+from shared.domain import taxonomy
+from shared.domain.errors import BadInputError, ConflictError
+from shared.domain.records import Ingest
+from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from shared.packs import Manifest
+    from shared.wiring import Stores
+
+__all__ = ["IngestProgress", "IngestRequest", "run"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True)
+class IngestRequest:
+    """What to read into which dataset. `source`: a path, or '-' for standard input."""
+
+    source: str
+    dataset: str
+    categories: Path | None = None
+    allow_bad: int = 0
+    processes: int | None = None  # None: one per core; only plain .bson files are read by more than one
+
+
+def run(
+    stores: "Stores",
+    settings: Settings,
+    request: IngestRequest,
+    report: Callable[[IngestProgress], None] = lambda _: None,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    now: Callable[[], float] = time.time,
+) -> "Manifest":
+    """Read a source into a dataset, or go on with it where an earlier run died; a complete one is left as it is.
+
+    Raises BadInputError for a source or category file that cannot be used; nothing of the dataset stays then. Raises
+    ConflictError where the dataset was begun from another source or with other options.
+    """
+    from services.ingest.ending import clear, close  # pyarrow: not needed in the processes that write packs
+    from shared.packs import read_manifest
+
+    table, categories = _read_categories(request.categories)
+    source = open_source(request.source, table)
+    ingest = _checked(request, source, categories, settings)
+    stored = stores.catalog.begin_ingest(ingest)
+    _compare(stored, ingest)
+    if stored.state == "complete":
+        clear(stores.objects, request.dataset)
+        return read_manifest(stores.objects, request.dataset)
+    known = None if table is None else frozenset(table.category_ids.tolist())
+    rules = Rules(known, request.allow_bad, settings.ingest.chain_documents)
+    target = Target(stores.objects, request.dataset, rules, settings.ingest)
+    try:
+        with closing(_packs(target, source, ingest.processes, Meter(report, source.size, clock))) as packs:
+            accounts = list(_accepted(packs, source, ingest))
+        if source.path is not None and identity(source.path) != source.identity:
+            raise BadInputError(source.name, "it changed while it was read", remedy="ingest it when it is complete")
+        given = None if table is None else (categories, table.fingerprint)
+        return close(stores.objects, stores.catalog, ingest, source, accounts, given, now())
+    except BadInputError:
+        _remove(stores, request.dataset)
+        raise
+
+
+def _packs(target: Target, source: Source, processes: int, meter: Meter) -> Generator[PackAccount, None, None]:
+    if source.path is None or source.size is None:
+        yield from packs_of_stream(target, source.read, meter)
+    else:
+        yield from packs_of_file(target, source.path, source.size, processes, meter)
+    meter.report()
+
+
+def _accepted(packs: Iterator[PackAccount], source: Source, ingest: Ingest) -> Iterator[PackAccount]:
+    """The packs as they come, until one bad document too many. Raises BadInputError for that one."""
+    bad = 0
+    for account in packs:
+        for offset, reason in account.bad:
+            bad += 1
+            no_dump = reason in NO_DUMP.values()
+            if no_dump or bad > ingest.allow_bad:
+                position, reason = source.place(offset, reason)
+                remedy = f"give {KINDS}" if no_dump else "correct it, or leave bad documents out with --allow-bad N"
+                raise BadInputError(source.name, reason, position=position, remedy=remedy)
+        yield account
+
+
+def _read_categories(path: Path | None) -> tuple[taxonomy.Taxonomy | None, bytes]:
+    if path is None:
+        return None, b""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadInputError(str(path), f"cannot be read: {error.strerror}", remedy="check --categories") from None
+    return taxonomy.parse(content, str(path)), content
+
+
+def _checked(request: IngestRequest, source: Source, categories: bytes, settings: Settings) -> Ingest:
+    if not _NAME.fullmatch(request.dataset):
+        remedy = "use letters, digits, '.', '_' and '-', beginning with a letter or digit"
+        raise BadInputError("--dataset", f"'{request.dataset}' is no name of a dataset", remedy=remedy)
+    if request.allow_bad < 0:
+        raise BadInputError("--allow-bad", f"{request.allow_bad} is negative", remedy="give 0 or more")
+    processes = (os.cpu_count() or 1) if request.processes is None else request.processes
+    if processes < 1:
+        raise BadInputError("--processes", f"{processes} is too few", remedy="give 1 or more")
+    return Ingest(
+        dataset=request.dataset,
+        source=source.name,
+        source_identity=source.identity,
+        processes=processes,
+        pack_bytes=settings.ingest.pack_bytes,
+        allow_bad=request.allow_bad,
+        categories=hashlib.sha256(categories).hexdigest() if categories else "",
+    )
+
+
+def _compare(stored: Ingest, wanted: Ingest) -> None:
+    """The number of processes may change: it does not show in the result."""
+    if replace(stored, processes=wanted.processes, state="", error="") == replace(wanted, state=""):
+        return
+    differences = [
+        words
+        for words, name in (
+            ("from another source", "source"),
+            ("from a source that has changed since", "source_identity"),
+            ("with another category file", "categories"),
+            ("with another --allow-bad", "allow_bad"),
+            ("with other pack_bytes", "pack_bytes"),
+        )
+        if getattr(stored, name) != getattr(wanted, name)
+    ]
+    done = "is there already" if stored.state == "complete" else "was begun"
+    raise ConflictError(
+        f"the dataset '{wanted.dataset}' {done}, {differences[0]} ({stored.source}); choose another name, "
+        f"or remove it first with `shelver rm dataset {wanted.dataset}`"
+    )
+
+
+def _remove(stores: "Stores", dataset: str) -> None:
+    for key in stores.objects.list(layout.dataset_prefix(dataset)):
+        stores.objects.delete(key)
+    stores.catalog.remove_dataset(dataset)

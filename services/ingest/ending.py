@@ -1,0 +1,234 @@
+"""The end of an ingest: repeated products, final indexes, fingerprint, rows, and the manifest last.
+
+Every step gives the same result again, so an ingest that dies here is ended by the next one.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b, sha256
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from services.ingest.pack_writer import PackAccount
+from services.ingest.sources import Source
+from shared import layout
+from shared.domain.errors import BadInputError
+from shared.domain.records import Dataset, Ingest, ProductRow
+from shared.packs import NO_CATEGORY, BadDocument, Int64, Manifest, PackIndex, PackRef, index_to_parquet, read_index
+from shared.ports import Catalog, Objects
+
+_SORTED_RECORD = np.dtype([("id", "<i8"), ("content", "V16")])
+_FINGERPRINT_BLOCK = 2**16  # products
+
+
+def read_columns(objects: Objects, dataset: str, number: int) -> PackIndex:
+    """The index of a pack as it was written, repeated products included."""
+    with np.load(BytesIO(objects.read(layout.ingest_columns(dataset, number)))) as arrays:
+        return PackIndex(
+            arrays["product_id"],
+            arrays["offset"],
+            arrays["length"],
+            arrays["category_id"],
+            np.concatenate([[0], np.cumsum(arrays["images"])]).astype(np.int64),
+            arrays["image_offset"],
+            arrays["image_length"],
+            arrays["image_md5"].view(">u8").reshape(-1, 2).astype(np.uint64),
+        )
+
+
+def content_digests(index: PackIndex) -> npt.NDArray[Any]:
+    """A 16-byte digest of the category and the image MD5s, in order, of each product: V16[n]."""
+    category = index.category_id.astype("<i8").tobytes()
+    md5s = index.image_md5.astype(">u8").tobytes()
+    first = (index.first_image * 16).tolist()
+    digests = (
+        blake2b(category[8 * i : 8 * i + 8] + md5s[first[i] : first[i + 1]], digest_size=16).digest()
+        for i in range(len(index))
+    )
+    return np.frombuffer(b"".join(digests), dtype="V16")
+
+
+class Products:
+    """Id and content digest of every product of a dump: at most 48 bytes each in memory."""
+
+    def __init__(self, indexes: Iterator[PackIndex], documents: int) -> None:
+        """`indexes` of the packs in dump order, together of `documents` products."""
+        self._all = np.empty(documents, dtype=_SORTED_RECORD)
+        at = 0
+        for index in indexes:
+            self._all["id"][at : at + len(index)] = index.product_id
+            self._all["content"][at : at + len(index)] = content_digests(index)
+            at += len(index)
+        order = np.argsort(self._all["id"], kind="stable")
+        ids = self._all["id"][order]
+        again = np.flatnonzero(ids[1:] == ids[:-1]) + 1
+        group = np.searchsorted(ids, ids[again])
+        self.repeated: Int64 = order[again]
+        """Places in the dump of products whose id came before, by id, then place."""
+        self.first: Int64 = order[group]
+        """The place where each of them came first."""
+        self.conflicting = self._all["content"][self.repeated] != self._all["content"][self.first]
+        self._kept = np.delete(order, again)
+
+    def fingerprint(self) -> str:
+        """A digest over (id, category, image MD5s) of the products that are kept, sorted by id."""
+        digest = sha256()
+        for at in range(0, len(self._kept), _FINGERPRINT_BLOCK):
+            digest.update(self._all[self._kept[at : at + _FINGERPRINT_BLOCK]].tobytes())
+        return digest.hexdigest()
+
+
+def close(
+    objects: Objects,
+    catalog: Catalog,
+    ingest: Ingest,
+    source: Source,
+    accounts: Sequence[PackAccount],
+    categories: tuple[bytes, str] | None,
+    now: float,
+) -> Manifest:
+    """Make a dataset of the packs that are written. `categories`: the file's bytes and its taxonomy's fingerprint.
+
+    Raises BadInputError for a repeated product with other content, and where no product is left.
+    """
+    dataset = ingest.dataset
+    bounds = np.concatenate([[0], np.cumsum([account.documents for account in accounts])]).astype(np.int64)
+    if not bounds[-1]:
+        raise _nothing(source, accounts)
+    indexes = (read_columns(objects, dataset, account.number) for account in accounts)
+    products = Products(indexes, int(bounds[-1]))
+    bad = _bad_documents(objects, source, ingest, accounts, products, bounds)
+    refs, labelled = _write_indexes(objects, dataset, accounts, np.sort(products.repeated), bounds)
+    if categories is not None:
+        objects.put(layout.categories(dataset), categories[0])
+    manifest = Manifest(
+        dataset=dataset,
+        fingerprint=products.fingerprint(),
+        source=source.name,
+        products=sum(ref.products for ref in refs),
+        images=sum(ref.images for ref in refs),
+        labelled=labelled,
+        bytes=sum(ref.bytes for ref in refs),
+        repeated=int(len(products.repeated) - np.count_nonzero(products.conflicting)),
+        unrecognised=sum(account.unrecognised for account in accounts),
+        taxonomy=categories[1] if categories is not None else "",
+        pack_bytes=ingest.pack_bytes,
+        packs=tuple(refs),
+        bad=tuple(bad),
+    )
+    for ref in refs:
+        catalog.add_products(_rows(dataset, ref.number, read_index(objects, dataset, ref)))
+    objects.put(layout.manifest(dataset), json.dumps(manifest.plain(), indent=1).encode())
+    catalog.add_dataset(_row(manifest, now))
+    catalog.end_ingest(dataset, "complete")
+    clear(objects, dataset)
+    return manifest
+
+
+def clear(objects: Objects, dataset: str) -> None:
+    """Remove an ingest's work files."""
+    for key in objects.list(layout.ingest_prefix(dataset)):
+        objects.delete(key)
+
+
+def _nothing(source: Source, accounts: Sequence[PackAccount]) -> BadInputError:
+    bad = [entry for account in accounts for entry in account.bad]
+    if not bad:
+        return BadInputError(source.name, "it is empty", position="offset 0", remedy="check how it was made")
+    position, reason = source.place(*bad[0])
+    return BadInputError(
+        source.name, f"no product is left: {reason}", position=position, remedy="check that this is a product dump"
+    )
+
+
+def _bad_documents(
+    objects: Objects,
+    source: Source,
+    ingest: Ingest,
+    accounts: Sequence[PackAccount],
+    products: Products,
+    bounds: Int64,
+) -> list[BadDocument]:
+    """What the walks refused and the products repeated with other content, in dump order."""
+    found = [(offset, source.place(offset, reason)) for account in accounts for offset, reason in account.bad]
+
+    def offset_of(place: int) -> tuple[int, int]:
+        pack = int(np.searchsorted(bounds, place, side="right")) - 1
+        with np.load(BytesIO(objects.read(layout.ingest_columns(ingest.dataset, accounts[pack].number)))) as arrays:
+            row = place - int(bounds[pack])
+            return int(arrays["position"][row]), int(arrays["product_id"][row])
+
+    conflicts = np.flatnonzero(products.conflicting)
+    for at in conflicts[np.argsort(products.repeated[conflicts])]:
+        offset, product_id = offset_of(int(products.repeated[at]))
+        first, _ = source.place(offset_of(int(products.first[at]))[0], "")
+        place, reason = source.place(
+            offset, f"product {product_id} is at {first} already, with other images or another category"
+        )
+        if len(found) >= ingest.allow_bad:
+            remedy = "remove one of the two, or leave such documents out with --allow-bad N"
+            raise BadInputError(source.name, reason, position=place, remedy=remedy)
+        found.append((offset, (place, reason)))
+    found.sort()
+    return [
+        BadDocument(offset=offset, reason=reason if place == f"offset {offset}" else f"{place}: {reason}")
+        for offset, (place, reason) in found
+    ]
+
+
+def _write_indexes(
+    objects: Objects, dataset: str, accounts: Sequence[PackAccount], repeated: Int64, bounds: Int64
+) -> tuple[list[PackRef], int]:
+    """Write the final indexes and remove what an interrupted ingest left beside them; packs, and labelled products."""
+    refs: list[PackRef] = []
+    labelled = 0
+    last = max(number for number, account in enumerate(accounts) if account.documents)
+    for account, begin, end in zip(accounts[: last + 1], bounds[:-1], bounds[1:], strict=False):
+        raw = read_columns(objects, dataset, account.number)
+        keep = np.ones(len(raw), dtype=np.bool_)
+        keep[repeated[np.searchsorted(repeated, begin) : np.searchsorted(repeated, end)] - begin] = False
+        index = raw.take(keep)
+        objects.put(layout.pack_index(dataset, account.number), index_to_parquet(index))
+        labelled += int(np.count_nonzero(index.category_id != NO_CATEGORY))
+        refs.append(
+            PackRef(
+                number=account.number, dataset=dataset, bytes=account.bytes, products=len(index), images=index.images
+            )
+        )
+    kept = {key(dataset, ref.number) for ref in refs for key in (layout.pack, layout.pack_index)}
+    for key in objects.list(layout.pack_prefix(dataset)):
+        if key not in kept:
+            objects.delete(key)
+    return refs, labelled
+
+
+def _rows(dataset: str, pack: int, index: PackIndex) -> Iterator[ProductRow]:
+    columns = (index.product_id, index.category_id, index.offset, index.length, np.diff(index.first_image))
+    for product_id, category_id, offset, length, images in zip(*(column.tolist() for column in columns), strict=True):
+        yield ProductRow(
+            dataset=dataset,
+            id=product_id,
+            category_id=None if category_id == NO_CATEGORY else category_id,
+            pack=pack,
+            offset=offset,
+            length=length,
+            images=images,
+        )
+
+
+def _row(manifest: Manifest, now: float) -> Dataset:
+    return Dataset(
+        name=manifest.dataset,
+        fingerprint=manifest.fingerprint,
+        products=manifest.products,
+        images=manifest.images,
+        labelled=manifest.labelled,
+        bytes=manifest.bytes,
+        repeated=manifest.repeated,
+        bad=len(manifest.bad),
+        taxonomy=manifest.taxonomy,
+        created=now,
+    )

@@ -1,0 +1,56 @@
+"""How far an ingest is."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+_SECONDS = 0.25  # between reports
+
+
+@dataclass(frozen=True, slots=True)
+class IngestProgress:
+    """Bytes of the source (uncompressed), bytes per second since the start, seconds to the end where it is known."""
+
+    bytes_done: int
+    bytes_total: int | None
+    documents: int
+    bad: int
+    rate: float
+    seconds_left: float | None
+
+
+class Meter:
+    """Counts what is done and reports it now and then."""
+
+    def __init__(
+        self,
+        report: Callable[[IngestProgress], None],
+        total: int | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._report = report
+        self._total = total
+        self._clock = clock
+        self._begun = self._reported = clock()
+        self._bytes = self._documents = self._bad = self._skipped = 0
+
+    def advance(self, read: int, documents: int, bad: int) -> None:
+        """`read` more bytes of the source gave these documents."""
+        self._bytes += read
+        self._documents += documents
+        self._bad += bad
+        if self._clock() - self._reported >= _SECONDS:
+            self.report()
+
+    def skip(self, read: int) -> None:
+        """These bytes were done by an earlier ingest."""
+        self._skipped += read
+        self._bytes += read
+
+    def report(self) -> None:
+        """Report now."""
+        self._reported = self._clock()
+        rate = (self._bytes - self._skipped) / max(self._reported - self._begun, 1e-9)
+        done = self._bytes if self._total is None else min(self._bytes, self._total)
+        left = None if self._total is None or rate <= 0 else (self._total - done) / rate
+        self._report(IngestProgress(done, self._total, self._documents, self._bad, rate, left))

@@ -1,0 +1,63 @@
+"""How far a training is, from its runs' rows and the progress that the running one reports."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from shared import layout
+from shared.domain.errors import NotFoundError
+from shared.domain.records import Run
+from shared.ports import Objects
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingProgress:
+    """One look at a training. `done` and `total` count epochs of all its members; the rest is about `member`."""
+
+    states: Mapping[str, str]  # member -> state of its run, parents first
+    skipped: tuple[str, ...]  # members that were complete before this training started
+    done: float
+    total: float
+    member: str = ""  # the one that runs; empty where none does
+    run: str = ""
+    stage: str = ""  # starting, training or holdout
+    epoch: int = 0
+    epochs: int = 0
+    images_per_second: float = 0.0
+    seconds_left: float | None = None  # of this member; None while unknown
+
+
+def progress_of(objects: Objects, rows: Mapping[str, Run], skipped: tuple[str, ...]) -> TrainingProgress:
+    """The progress of the runs in `rows` (by member, parents first)."""
+    running = next((member for member, run in rows.items() if run.state == "running"), "")
+    told = _told(objects, rows[running].id) if running else {}
+    epochs = {member: int(run.definition["member"]["epochs"]) for member, run in rows.items()}
+    within = epochs[running] * _share(told) if running else 0.0
+    return TrainingProgress(
+        states={member: run.state for member, run in rows.items()},
+        skipped=skipped,
+        done=sum(epochs[member] for member, run in rows.items() if run.state == "complete") + within,
+        total=sum(epochs.values()),
+        member=running,
+        run=rows[running].id if running else "",
+        stage=told.get("stage", "starting") if running else "",
+        epoch=told.get("epoch", 0),
+        epochs=epochs.get(running, 0),
+        images_per_second=told.get("images_per_second", 0.0),
+        seconds_left=told.get("seconds_left"),
+    )
+
+
+def _share(told: Mapping[str, Any]) -> float:
+    if told.get("stage") == "holdout":
+        return 1.0
+    return told["step"] / told["steps"] if told else 0.0
+
+
+def _told(objects: Objects, run: str) -> Mapping[str, Any]:
+    try:
+        told: dict[str, Any] = json.loads(objects.read(layout.run_file(run, "progress.json")))
+    except NotFoundError:
+        return {}
+    return told

@@ -1,0 +1,107 @@
+"""One pass over a training's runs: what each row says, what its process and its objects say, and the next step."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from shared import layout
+from shared.domain import runs as rules
+from shared.domain.errors import NotFoundError
+from shared.domain.records import Run, Training
+from shared.domain.runs import LatestCheckpoints
+from shared.ports import Launched, Launcher, Objects, Runs
+
+CONCURRENT = 1
+"""Trainings at once: on one machine a second one only slows down the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciler:
+    """Brings rows and processes together. Every step may be repeated: rows change by compare-and-set."""
+
+    runs: Runs
+    objects: Objects
+    launcher: Launcher
+    concurrent: int = CONCURRENT
+
+    def step(self, training: Training) -> dict[str, Run]:
+        """Advance each of the training's runs by at most one state; the rows by member, parents first."""
+        processes = self.launcher.status()
+        rows: dict[str, Run] = {}
+        for member, run_id in training.runs.items():
+            run = self.runs.run(run_id)
+            new = self._next(run, processes, rows)
+            if new is not None and self.runs.swap_run(run, new):
+                if new.state == "complete":
+                    self.launcher.delete(rules.process_name(run))
+                run = new
+            rows[member] = run
+        self._launch(training, rows)
+        return rows
+
+    def stop(self, rows: Mapping[str, Run]) -> None:
+        """End what runs (each writes a checkpoint) and give it back, to go on later."""
+        for run in rows.values():
+            if run.state == "running":
+                self.launcher.delete(rules.process_name(run))
+                self.runs.swap_run(run, rules.preempt(run, "interrupted", self._checkpoints(run)))
+
+    def log_tail(self, run: Run) -> str:
+        """The last lines of the run's last process."""
+        process = self.launcher.status().get(rules.process_name(run))
+        return process.log_tail if process else ""
+
+    def _next(self, run: Run, processes: Mapping[str, Launched], rows: Mapping[str, Run]) -> Run | None:
+        process = processes.get(rules.process_name(run))
+        if run.state == "running" and process is not None and process.state == "running":
+            return None
+        if run.state != "complete" and self.objects.exists(layout.run_file(run.id, "manifest.json")):
+            return rules.complete(run)
+        if run.state == "running" and process is not None:
+            return self._ended(run, process)
+        if run.state == "waiting":
+            return _after(run, next(row for row in rows.values() if row.id == run.parent))
+        return None
+
+    def _ended(self, run: Run, process: Launched) -> Run:
+        """The process is gone and the run is not complete."""
+        last_line = (process.log_tail.splitlines() or ["it said nothing"])[-1]
+        if process.state == "preempted":
+            return rules.preempt(run, last_line, self._checkpoints(run))
+        return rules.fail(run, f"exit code {process.exit_code}: {last_line}")
+
+    def _launch(self, training: Training, rows: dict[str, Run]) -> None:
+        """Start pending runs as far as there is room, and again what was marked but never started."""
+        room = self.concurrent - sum(run.state == "running" for run in rows.values())
+        for member, run in rows.items():
+            if run.state == "pending" and room > 0:
+                new = rules.launch(run)
+                if not self.runs.swap_run(run, new):
+                    continue
+                self.launcher.delete(rules.process_name(run))
+                rows[member] = run = new
+                room -= 1
+            if run.state == "running":
+                self._start(replace(run, dataset=training.dataset))
+
+    def _start(self, run: Run) -> None:
+        name = rules.process_name(run)
+        if name in self.launcher.status():
+            return
+        self.objects.put(layout.run_file(run.id, "definition.json"), json.dumps(run.plain()).encode())
+        self.launcher.launch(name, ["workers.training", "--run", run.id, "--attempt", str(run.attempt)])
+
+    def _checkpoints(self, run: Run) -> LatestCheckpoints:
+        try:
+            content = self.objects.read(layout.run_file(run.id, "checkpoint/latest.json"))
+        except NotFoundError:
+            return LatestCheckpoints()
+        return LatestCheckpoints.from_plain(json.loads(content))
+
+
+def _after(run: Run, parent: Run) -> Run | None:
+    if parent.state == "complete":
+        return rules.release(run)
+    if parent.state in ("failed", "cancelled"):
+        return rules.fail(run, f"its parent {parent.member} is {parent.state}")
+    return None

@@ -1,0 +1,1 @@
+"""Judging a scoring job against known categories, as figures and as a page."""

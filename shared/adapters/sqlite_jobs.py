@@ -1,0 +1,169 @@
+"""Scoring jobs, chunks and outcomes in one SQLite file: each row its JSON, with what is compared and summed."""
+
+import json
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+from sqlite3 import Row
+from typing import Any
+
+from shared.adapters.sqlite import Database
+from shared.domain.errors import NotFoundError
+from shared.domain.records import Chunk, Job, Outcome, Record
+
+_SUMS = ("products", "images", "done", "failed", "decided", "scored_images")
+_TABLES = """
+CREATE TABLE IF NOT EXISTS jobs (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
+    state TEXT NOT NULL, generation INTEGER NOT NULL, content TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS chunks (
+    id TEXT PRIMARY KEY, job TEXT NOT NULL, state TEXT NOT NULL, generation INTEGER NOT NULL, position INTEGER NOT NULL,
+    beat INTEGER NOT NULL, ready INTEGER NOT NULL,
+    products INTEGER NOT NULL, images INTEGER NOT NULL, done INTEGER NOT NULL, failed INTEGER NOT NULL,
+    decided INTEGER NOT NULL, scored_images INTEGER NOT NULL, content TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS chunks_by_state ON chunks (job, state, position);
+CREATE TABLE IF NOT EXISTS outcomes (
+    job TEXT NOT NULL, product INTEGER NOT NULL, position INTEGER NOT NULL, failed INTEGER NOT NULL,
+    content TEXT NOT NULL, PRIMARY KEY (job, product)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS outcomes_by_position ON outcomes (job, position);
+CREATE INDEX IF NOT EXISTS failed_outcomes ON outcomes (job, position) WHERE failed = 1;
+"""
+_INSERT_CHUNK = (
+    "INSERT OR IGNORE INTO chunks (id, job, state, generation, position, beat, ready, content, "
+    f"{', '.join(_SUMS)}) VALUES ({', '.join('?' * (8 + len(_SUMS)))})"
+)
+_INSERT_OUTCOME = "INSERT OR IGNORE INTO outcomes (job, product, position, failed, content) VALUES (?, ?, ?, ?, ?)"
+_INSERTS = 5000  # rows per transaction: short enough that nobody else waits long for the writer's turn
+
+
+class SqliteJobs:
+    """The Jobs port on the SQLite file at `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self._database = Database(path, _TABLES)
+
+    def create(self, job: Job) -> Job:
+        """See the port."""
+        self._database.write(
+            "INSERT OR IGNORE INTO jobs (id, state, generation, content) VALUES (?, ?, ?, ?)",
+            (job.id, job.state, job.generation, _json(job)),
+        )
+        return self.job(job.id)
+
+    def job(self, job: str) -> Job:
+        """See the port."""
+        row = self._database.row("SELECT content FROM jobs WHERE id = ?", (job,))
+        if row is None:
+            raise NotFoundError(f"there is no job '{job}'; see `shelver jobs`")
+        return Job.from_plain(json.loads(row["content"]))
+
+    def jobs(self, states: Sequence[str] = ()) -> list[Job]:
+        """See the port."""
+        where = f"WHERE state IN ({_marks(states)})" if states else ""
+        rows = self._database.rows(f"SELECT content FROM jobs {where} ORDER BY number DESC", states)
+        return [Job.from_plain(json.loads(row["content"])) for row in rows]
+
+    def swap_job(self, old: Job, new: Job) -> bool:
+        """See the port."""
+        changed = self._database.write(
+            "UPDATE jobs SET state = ?, generation = ?, content = ? WHERE id = ? AND state = ? AND generation = ?",
+            (new.state, new.generation, _json(new), old.id, old.state, old.generation),
+        )
+        return changed == 1
+
+    def add_chunks(self, chunks: Iterable[Chunk]) -> None:
+        """See the port."""
+        self._insert(_INSERT_CHUNK, ((c.id, c.job, *_columns(c)[:3], c.beat, *_columns(c)[3:]) for c in chunks))
+
+    def chunk(self, chunk: str) -> Chunk:
+        """See the port."""
+        row = self._database.row("SELECT content, beat, ready FROM chunks WHERE id = ?", (chunk,))
+        if row is None:
+            raise NotFoundError(f"there is no chunk '{chunk}'")
+        return _chunk(row)
+
+    def chunks(self, job: str, states: Sequence[str] = (), *, limit: int | None = None) -> list[Chunk]:
+        """See the port."""
+        where = f"AND state IN ({_marks(states)})" if states else ""
+        rows = self._database.rows(
+            f"SELECT content, beat, ready FROM chunks WHERE job = ? {where} ORDER BY position, id LIMIT ?",
+            (job, *states, -1 if limit is None else limit),
+        )
+        return [_chunk(row) for row in rows]
+
+    def swap_chunk(self, old: Chunk, new: Chunk) -> bool:
+        """See the port."""
+        changed = self._database.write(
+            "UPDATE chunks SET state = ?, generation = ?, position = ?, ready = ?, content = ?, "
+            f"{', '.join(f'{name} = ?' for name in _SUMS)} WHERE id = ? AND state = ? AND generation = ?",
+            (*_columns(new), old.id, old.state, old.generation),
+        )
+        return changed == 1
+
+    def beat(self, chunk: str, generation: int, *, ready: bool) -> bool:
+        """See the port."""
+        changed = self._database.write(
+            "UPDATE chunks SET beat = beat + 1, ready = ? WHERE id = ? AND state = 'running' AND generation = ?",
+            (int(ready), chunk, generation),
+        )
+        return changed == 1
+
+    def count_chunks(self, job: str) -> dict[str, dict[str, int]]:
+        """See the port."""
+        sums = ", ".join(f"SUM({name}) AS {name}" for name in _SUMS)
+        rows = self._database.rows(
+            f"SELECT state, COUNT(*) AS chunks, {sums} FROM chunks WHERE job = ? GROUP BY state", (job,)
+        )
+        return {row["state"]: {name: row[name] for name in ("chunks", *_SUMS)} for row in rows}
+
+    def add_outcomes(self, outcomes: Iterable[Outcome]) -> None:
+        """See the port."""
+        self._insert(_INSERT_OUTCOME, ((o.job, o.product, o.position, int(bool(o.error)), _json(o)) for o in outcomes))
+
+    def outcomes(self, job: str, *, after: int = -1, limit: int = 1000, errors_only: bool = False) -> list[Outcome]:
+        """See the port."""
+        where = "AND failed = 1" if errors_only else ""
+        rows = self._database.rows(
+            f"SELECT content FROM outcomes WHERE job = ? AND position > ? {where} ORDER BY position LIMIT ?",
+            (job, after, limit),
+        )
+        return [Outcome.from_plain(json.loads(row["content"])) for row in rows]
+
+    def count_outcomes(self, job: str) -> int:
+        """See the port."""
+        row = self._database.row("SELECT COUNT(*) AS n FROM outcomes WHERE job = ?", (job,))
+        return int(row["n"]) if row else 0
+
+    def remove_job(self, job: str) -> None:
+        """See the port."""
+        with self._database.writing() as connection:
+            connection.execute("DELETE FROM outcomes WHERE job = ?", (job,))
+            connection.execute("DELETE FROM chunks WHERE job = ?", (job,))
+            connection.execute("DELETE FROM jobs WHERE id = ?", (job,))
+
+    def _insert(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+        remaining = iter(rows)
+        while batch := list(islice(remaining, _INSERTS)):
+            with self._database.writing() as connection:
+                connection.executemany(statement, batch)
+
+
+def _columns(chunk: Chunk) -> tuple[Any, ...]:
+    sums = (getattr(chunk, name) for name in _SUMS)
+    return (chunk.state, chunk.generation, chunk.position, int(chunk.ready), _json(chunk), *sums)
+
+
+def _chunk(row: Row) -> Chunk:
+    content = json.loads(row["content"])
+    return Chunk.from_plain(content | {"beat": row["beat"], "ready": bool(row["ready"])})
+
+
+def _marks(values: Sequence[str]) -> str:
+    return ", ".join("?" * len(values))
+
+
+def _json(record: Record) -> str:
+    return json.dumps(record.plain(), ensure_ascii=False)

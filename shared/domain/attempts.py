@@ -1,0 +1,82 @@
+"""What counts as an attempt: the rules that tell a bad product from a bad environment, over what was observed.
+
+A chunk is lost when its worker is known dead, stopped raising its beat for a lease time, or gave it up. Only the loss
+of a chunk that ran alone on a worker whose engine was ready counts. Everything else about the loss (outages, company,
+workers that never became ready) is the environment's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from shared.domain.records import Chunk, Job
+
+ROOT_LOSSES = 2  # counted losses after which a planned chunk is split
+DESCENDANT_LOSSES = 1  # and one that a split made
+PRODUCT_LOSSES = 2  # and after which a single product is quarantined
+FAILING_WAVES = 3  # outages with no chunk done between them
+FAILING_UNREADY = 3  # losses before "engine ready" with no chunk done between them
+OUTAGE_CHUNKS = 5
+OUTAGE_SHARE = 0.01
+
+Verdict = Literal["wait", "outage", "unready", "solo", "counted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A running chunk whose worker is lost. `noticed` is in seconds of the observer's own clock."""
+
+    chunk: Chunk
+    noticed: float
+    company: bool  # its worker held another chunk
+
+
+def outage_limit(chunks: int) -> float:
+    """More losses than this within one lease time are an outage; `chunks` is the job's number of chunks."""
+    return max(OUTAGE_CHUNKS, OUTAGE_SHARE * chunks)
+
+
+def judge(
+    losses: Sequence[Loss], *, recent: int, running: int, chunks: int, now: float, lease_seconds: float
+) -> list[Verdict]:
+    """One verdict per loss, all undecided so far.
+
+    `recent` other chunks were lost and decided within the last lease time, `running` ones still run. While those could
+    yet turn the losses into an outage, each waits at most a lease time for its verdict.
+    """
+    limit = outage_limit(chunks)
+    if recent + len(losses) > limit:
+        return ["outage"] * len(losses)
+    possible = recent + len(losses) + running > limit
+    return ["wait" if possible and now - loss.noticed < lease_seconds else _alone(loss) for loss in losses]
+
+
+def _alone(loss: Loss) -> Verdict:
+    if not loss.chunk.ready:
+        return "unready"
+    return "counted" if loss.chunk.solo and not loss.company else "solo"
+
+
+def proven(chunk: Chunk, done: int) -> bool:
+    """Whether the environment has worked since the chunk was first lost: another chunk of the job was done."""
+    return done > chunk.done_before
+
+
+def due(chunk: Chunk, done: int) -> Literal["send", "split", "quarantine"]:
+    """What a pending chunk needs next; `done` chunks of its job are done.
+
+    A product is never blamed in an environment where nothing works: it is quarantined only once another chunk was done.
+    """
+    if chunk.products == 1:
+        return "quarantine" if chunk.losses >= PRODUCT_LOSSES and proven(chunk, done) else "send"
+    return "split" if chunk.losses >= (DESCENDANT_LOSSES if chunk.parent else ROOT_LOSSES) else "send"
+
+
+def hopeless(chunk: Chunk, done: int) -> bool:
+    """A lost product that would be quarantined had anything else been done: as bad a sign as an outage."""
+    return chunk.products == 1 and chunk.losses >= PRODUCT_LOSSES and not proven(chunk, done)
+
+
+def failing(job: Job) -> bool:
+    """Whether the environment is broken: the job is to fail, and nothing is to be quarantined."""
+    return job.waves >= FAILING_WAVES or job.unready_losses >= FAILING_UNREADY

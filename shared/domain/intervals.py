@@ -1,0 +1,41 @@
+"""Intervals of shares: no figure is reported without its n and how far chance could move it."""
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+
+def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """The score interval of a share (Wilson, 1927) at a confidence level; (0, 1) where n is 0."""
+    if not 0 <= successes <= n:
+        raise ValueError(f"{successes} successes of {n}")
+    if not n:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    share, spread = successes / n, z * z / n
+    middle = (share + spread / 2) / (1 + spread)
+    half = math.sqrt(share * (1 - share) * spread + spread * spread / 4) / (1 + spread)
+    low = 0.0 if successes == 0 else max(0.0, middle - half)
+    high = 1.0 if successes == n else min(1.0, middle + half)
+    return low, high
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """A share of right answers with its 95 % interval; NaN where n is 0."""
+
+    n: int
+    share: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        if not self.n:
+            return "no figure (n=0)"
+        return f"{self.share:.3f} ({self.low:.3f}-{self.high:.3f}, n={self.n})"
+
+
+def accuracy(successes: int, n: int) -> Accuracy:
+    """The share of `successes` among `n`, with its interval."""
+    low, high = wilson(successes, n)
+    return Accuracy(n, successes / n if n else math.nan, low, high)

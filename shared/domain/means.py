@@ -1,0 +1,88 @@
+"""Nested power means over views, members and images: the reference that every device mirrors.
+
+Accumulate `transform(x, k)` times the weight, divide by the sum of weights, then apply `inverse`: for every k, zeros
+included, that is the power mean (a zero under k <= 0 becomes infinite on the way and 0 at the end, never NaN).
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.domain.ensemble import Mean, Means
+
+Float = npt.NDArray[np.floating[Any]]
+Float64 = npt.NDArray[np.float64]
+Int64 = npt.NDArray[np.int64]
+Bool = npt.NDArray[np.bool_]
+
+
+def transform(values: Float, power: float) -> Float:
+    """What a power mean averages: the values (1), their logarithms (0) or their powers. Values are 0 or above."""
+    if power == 1:
+        return values
+    with np.errstate(divide="ignore", over="ignore", under="ignore"):
+        return np.log(values) if power == 0 else values**power
+
+
+def inverse(values: Float, power: float) -> Float:
+    """The power mean of an average of transformed values."""
+    if power == 1:
+        return values
+    with np.errstate(divide="ignore", over="ignore", under="ignore"):
+        return np.exp(values) if power == 0 else values ** (1 / power)
+
+
+def combine(probabilities: Float, first_image: Int64, means: Means, weights: Float) -> Float64:
+    """The nested mean of float[images, members, views, classes] for each product: float64[products, classes].
+
+    `first_image` int64[products + 1], at least one image each; `weights` float[members], 0 or above, not all 0 (a
+    member of weight 0 takes no part). The result need not sum to 1, see `normalise`; a row may be all zero, see
+    `fall_back`.
+    """
+    taking_part = weights > 0
+    if not taking_part.any():
+        raise ValueError("every member has weight 0")
+    values: Float = probabilities[:, taking_part].astype(np.float64)
+    for axis in means.order:
+        if axis == "images":
+            values = _mean_by_product(values, first_image, means.images)
+        elif axis == "members":
+            values = _mean(values, 1, weights[taking_part].astype(np.float64), means.members)
+        else:
+            values = _mean(values, 2, np.ones(values.shape[2]), means.views)
+    return values[:, 0, 0].astype(np.float64)
+
+
+def _mean(values: Float, axis: int, weights: Float64, mean: Mean) -> Float:
+    """The weighted mean along member axis 1 or view axis 2, which stays with length 1."""
+    shares = (weights / weights.sum()).reshape([-1 if a == axis else 1 for a in range(values.ndim)])
+    return inverse((transform(values, mean.power) * shares).sum(axis=axis, keepdims=True), mean.power)
+
+
+def _mean_by_product(values: Float, first_image: Int64, mean: Mean) -> Float:
+    lengths = np.diff(first_image)
+    if (lengths < 1).any():
+        raise ValueError("a product has no image")
+    sums = np.add.reduceat(transform(values, mean.power), first_image[:-1], axis=0)
+    return inverse(sums / lengths.reshape(-1, *[1] * (values.ndim - 1)), mean.power)
+
+
+def vetoed(combined: Float) -> Bool:
+    """The rows that are zero in every class: bool[n]. No class is an answer there, class 0 least of all."""
+    return np.asarray(np.max(combined, axis=1) <= 0)
+
+
+def fall_back(combined: Float, network_alone: Float) -> Float:
+    """`combined` float[n, classes], with vetoed rows replaced by the same products without duplicate overrides.
+
+    Duplicates that contradict each other leave nothing under a mean of power 0 or below; the network alone answers
+    then. `network_alone` is the `combine` of what the networks said, before any override.
+    """
+    return np.where(vetoed(combined)[:, None], network_alone, combined)
+
+
+def normalise(combined: Float) -> Float:
+    """Rows divided by their sums, to be probabilities; a row of zeros stays one."""
+    sums = combined.sum(axis=1, keepdims=True)
+    return combined / np.where(sums > 0, sums, 1)

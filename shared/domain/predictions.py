@@ -1,0 +1,115 @@
+"""From probabilities to predictions: top k, best node per level, margin and entropy; the reference for every device."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.domain.records import Prediction
+from shared.domain.taxonomy import LEVELS, Taxonomy
+
+Float = npt.NDArray[np.floating[Any]]
+Integer = npt.NDArray[np.integer[Any]]
+
+DECIMALS = 7
+"""Decimals of a stored probability, margin or entropy: what float32 holds."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Summary:
+    """What a prediction needs of n probability vectors: all that a device has to send back."""
+
+    class_index: Integer  # [n, k], best first; ties: the lower class index
+    probability: Float  # [n, k]
+    node_index: Integer  # [n, levels], the best node per level; ties: the lower node index
+    node_probability: Float  # [n, levels]
+    margin: Float  # [n], best minus second best
+    entropy: Float  # [n], nats
+
+
+def summarise(probabilities: Float, taxonomy: Taxonomy, top_k: int) -> Summary:
+    """The summary of float[n, classes], rows summing to 1, with k = min(top_k, classes)."""
+    p = probabilities.astype(np.float64)
+    order = np.argsort(-p, axis=1, kind="stable")[:, : max(2, top_k)]
+    best = np.take_along_axis(p, order, axis=1)
+    node_index = np.empty((len(p), LEVELS), dtype=np.int64)
+    node_probability = np.empty((len(p), LEVELS))
+    for level in range(LEVELS):
+        sums = _node_sums(p, taxonomy, level)
+        node_index[:, level] = sums.argmax(axis=1)
+        node_probability[:, level] = sums.max(axis=1)
+    logs = np.log(p, out=np.zeros_like(p), where=p > 0)
+    return Summary(
+        class_index=order[:, :top_k],
+        probability=best[:, :top_k],
+        node_index=node_index,
+        node_probability=node_probability,
+        margin=best[:, 0] - best[:, 1] if p.shape[1] > 1 else best[:, 0],
+        entropy=np.maximum(-(p * logs).sum(axis=1), 0.0),
+    )
+
+
+def _node_sums(p: npt.NDArray[np.float64], taxonomy: Taxonomy, level: int) -> npt.NDArray[np.float64]:
+    node = taxonomy.node_of[level]
+    order = np.argsort(node, kind="stable")
+    first = np.searchsorted(node[order], np.arange(len(taxonomy.nodes[level])))
+    return np.asarray(np.add.reduceat(p[:, order], first, axis=1))
+
+
+def assemble(summary: Summary, taxonomy: Taxonomy) -> list[Prediction]:
+    """The predictions of a summary. Classes of probability 0 are left out of the top."""
+    top = [
+        tuple((int(i), float(q)) for rank, (i, q) in enumerate(zip(indexes, values, strict=True)) if q > 0 or not rank)
+        for indexes, values in zip(summary.class_index.tolist(), summary.probability.tolist(), strict=True)
+    ]
+    nodes = [
+        tuple(zip(indexes, values, strict=True))
+        for indexes, values in zip(summary.node_index.tolist(), summary.node_probability.tolist(), strict=True)
+    ]
+    category_ids = taxonomy.category_ids[summary.class_index[:, 0]].tolist()
+    return [
+        Prediction(category_id, best[0][0], best[0][1], best, levels, margin, entropy)
+        for category_id, best, levels, margin, entropy in zip(
+            category_ids, top, nodes, summary.margin.tolist(), summary.entropy.tolist(), strict=True
+        )
+    ]
+
+
+def predict(probabilities: Float, taxonomy: Taxonomy, top_k: int) -> list[Prediction]:
+    """The prediction of each row of float[n, classes], rows summing to 1."""
+    return assemble(summarise(probabilities, taxonomy, top_k), taxonomy)
+
+
+def one_hot(class_index: int, taxonomy: Taxonomy) -> Prediction:
+    """The prediction of a product that duplicates decided: certain, equal to `predict` of a one-hot vector."""
+    nodes = tuple((int(node[class_index]), 1.0) for node in taxonomy.node_of)
+    category_id = int(taxonomy.category_ids[class_index])
+    return Prediction(category_id, class_index, 1.0, ((class_index, 1.0),), nodes, 1.0, 0.0)
+
+
+def to_plain(prediction: Prediction) -> dict[str, Any]:
+    """JSON values of a prediction, floats with `DECIMALS` decimals; what an outcome holds per combination."""
+    return {
+        "category_id": prediction.category_id,
+        "class_index": prediction.class_index,
+        "probability": round(prediction.probability, DECIMALS),
+        "top": [[i, round(p, DECIMALS)] for i, p in prediction.top],
+        "nodes": [[i, round(p, DECIMALS)] for i, p in prediction.nodes],
+        "margin": round(prediction.margin, DECIMALS),
+        "entropy": round(prediction.entropy, DECIMALS),
+    }
+
+
+def from_plain(plain: Mapping[str, Any]) -> Prediction:
+    """The prediction of what `to_plain` made, also after a round trip through JSON."""
+    return Prediction(
+        category_id=plain["category_id"],
+        class_index=plain["class_index"],
+        probability=float(plain["probability"]),
+        top=tuple((i, float(p)) for i, p in plain["top"]),
+        nodes=tuple((i, float(p)) for i, p in plain["nodes"]),
+        margin=float(plain["margin"]),
+        entropy=float(plain["entropy"]),
+    )

@@ -1,0 +1,201 @@
+"""Ensemble files: YAML to a resolved `Ensemble` and back. Every error names the file, the line and a remedy.
+
+The member graph's rules are in `shared.domain.ensemble_rules`, the drawing up of one member in `shared.member_file`.
+"""
+
+from collections.abc import Collection, Mapping
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import yaml
+
+from shared import member_file
+from shared.domain import ensemble_rules as rules
+from shared.domain import views as domain_views
+from shared.domain.ensemble import Axis, Ensemble, ImagePolicy, Mean, Means, Member, ProductPolicy, Split
+from shared.domain.errors import BadInputError
+from shared.yaml_nodes import Value, read
+
+DEFAULTS = """
+task: multiclass
+blend: 0.0                                # share of products set aside before every split
+defaults:
+  input:
+    {size: 180, fit: squash, interpolation: bilinear, antialias: true, pad_colour: [255, 255, 255], mean: [], std: []}
+  batch_size: 64
+  optimizer: nadam
+  weight_decay: 0.0
+  label_smoothing: 0.1
+  augment: [hflip]
+  schedule: {kind: cosine, rate: 1.0e-3}  # floor and warmup: 0
+  precision: auto
+  init: none
+  as_published: false
+views: [plain, hflip]
+means: {order: [views, members, images], views: arithmetic, members: arithmetic, images: arithmetic, weights: {}}
+duplicates: {images: unique, products: unique}
+"""
+"""What a file need not say. Besides: `combinations` is one of all members, a member's `split` the only one of the
+file, its `seed` a hash of its name; a split has `group: product` and keeps duplicate images."""
+
+_POWERS = {"arithmetic": 1.0, "geometric": 0.0, "harmonic": -1.0}
+_KEYS = ("name", "task", "blend", "splits", "defaults", "members", "views", "means", "combinations", "duplicates")
+_AXES = ("views", "members", "images")
+_TASKS = ("multiclass", "multilabel")
+
+
+def load(path: Path) -> Ensemble:
+    """The ensemble of a file. Raises BadInputError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise BadInputError(str(path), "there is no such file", remedy="see ensembles/ for examples") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInputError(str(path), f"cannot be read: {error}", remedy="save it as UTF-8 text") from None
+    return parse(text, str(path), architectures())
+
+
+def parse(text: str, where: str, architectures: Mapping[str, tuple[str, ...]]) -> Ensemble:
+    """The ensemble of `text`; `where` names it in errors, `architectures` maps timm names to their weights' tags."""
+    top = read(where, text).mapping(_KEYS, ("name", "splits", "members"))
+    table = read("the built-in defaults", DEFAULTS).mapping()
+    _task(top.get("task", table["task"]))
+    blend = top.get("blend", table["blend"]).number(0.0, 1.0, below=True)
+    splits = {name: _split(value, blend) for name, value in top["splits"].entries("split").items()}
+    layers = [table["defaults"], *([top["defaults"]] if "defaults" in top else [])]
+    entries = top["members"].entries("member")
+    member_file.check_defaults(layers[-1])
+    members = {
+        name: member_file.member(name, [value, *reversed(layers)], splits, architectures)
+        for name, value in entries.items()
+    }
+    _check_graph(members, entries)
+    duplicates = _over(top.get("duplicates"), table["duplicates"])
+    return Ensemble(
+        name=top["name"].name(),
+        task="multiclass",
+        splits=splits,
+        members=members,
+        views=_views(top.get("views", table["views"])),
+        means=_means(_over(top.get("means"), table["means"]), members),
+        combinations=_combinations(top.get("combinations"), tuple(members)),
+        image_duplicates=cast(ImagePolicy, duplicates["images"].choice(get_args(ImagePolicy))),
+        product_duplicates=cast(ProductPolicy, duplicates["products"].choice(get_args(ProductPolicy))),
+    )
+
+
+def render(ensemble: Ensemble) -> str:
+    """The resolved file as YAML, every default written out: `parse` makes an equal ensemble of it."""
+    splits = {
+        name: {k: getattr(split, k) for k in ("seed", "holdout", "group", "drop_duplicate_images")}
+        for name, split in ensemble.splits.items()
+    }
+    split_names = {split: name for name, split in reversed(list(ensemble.splits.items()))}
+    means: dict[str, Any] = {axis: {"power": getattr(ensemble.means, axis).power} for axis in _AXES}
+    document = {
+        "name": ensemble.name,
+        "task": ensemble.task,
+        "blend": max((split.blend for split in ensemble.splits.values()), default=0.0),
+        "splits": splits,
+        "members": {n: member_file.render(m, split_names[m.split]) for n, m in ensemble.members.items()},
+        "views": list(ensemble.views),
+        "means": {"order": list(ensemble.means.order), **means, "weights": dict(ensemble.means.weights)},
+        "combinations": {name: list(members) for name, members in ensemble.combinations.items()},
+        "duplicates": {"images": ensemble.image_duplicates, "products": ensemble.product_duplicates},
+    }
+    return str(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+
+
+@lru_cache(maxsize=1)
+def architectures() -> dict[str, tuple[str, ...]]:
+    """Names of networks that the pinned timm knows, with the tags of their weights (shipped as data)."""
+    lines = (resources.files("shared") / "architectures.txt").read_text(encoding="utf-8").splitlines()
+    return {name: tuple(tags) for name, *tags in (line.split() for line in lines)}
+
+
+def _task(value: Value) -> None:
+    if value.choice(_TASKS) != "multiclass":
+        raise value.error("multilabel is not supported by this version", "use multiclass")
+
+
+def _split(value: Value, blend: float) -> Split:
+    keys = value.mapping(("seed", "holdout", "group", "drop_duplicate_images"), ("seed", "holdout"))
+    group = keys["group"].choice(("product", "duplicates")) if "group" in keys else "product"
+    holdout = keys["holdout"].number(0.0, 1.0, below=True)
+    if holdout + blend >= 1.0:
+        raise keys["holdout"].error("with the blend part nothing is left to train on", "lower holdout or blend")
+    return Split(
+        seed=keys["seed"].integer(0, 2**63 - 1),
+        holdout=holdout,
+        group="duplicates" if group == "duplicates" else "product",
+        drop_duplicate_images="drop_duplicate_images" in keys and keys["drop_duplicate_images"].boolean(),
+        blend=blend,
+    )
+
+
+def _check_graph(members: Mapping[str, Member], entries: Mapping[str, Value]) -> None:
+    for name, parent in rules.parents(members).items():
+        if parent not in members:
+            remedy = rules.nearest(parent, members) or f"members: {', '.join(members)}"
+            raise entries[name].error(f"init names the member '{parent}', which is not in the file", remedy)
+    if loop := rules.cycle(rules.parents(members)):
+        reason = f"members start from each other: {' <- '.join(loop)}"
+        raise entries[loop[0]].error(reason, "let one of them start from imagenet or none")
+    for name, member in members.items():
+        if not member.init.as_published and (ancestor := rules.saw_holdout(name, members)):
+            reason = f"starts from '{ancestor}', which trains on products of this member's holdout"
+            raise entries[name].error(reason, "give both the same split, or say as_published: true")
+
+
+def _views(value: Value) -> tuple[str, ...]:
+    names = [item.choice(domain_views.NAMES) for item in value.items()]
+    for item, name in zip(value.items(), names, strict=True):
+        if names.count(name) > 1:
+            raise item.error(f"the view '{name}' is named twice", "name it once")
+    if not names:
+        raise value.error("there is no view", "write [plain]")
+    return tuple(names)
+
+
+def _means(keys: dict[str, Value], members: Collection[str]) -> Means:
+    order = [item.choice(_AXES) for item in keys["order"].items()]
+    if sorted(order) != sorted(_AXES):
+        raise keys["order"].error("names each of views, members and images once", "write [views, members, images]")
+    weights = keys["weights"].mapping(members)
+    return Means(
+        order=cast(tuple[Axis, Axis, Axis], tuple(order)),
+        views=_mean(keys["views"]),
+        members=_mean(keys["members"]),
+        images=_mean(keys["images"]),
+        weights={name: value.number(0.0, above=True) for name, value in weights.items()},
+    )
+
+
+def _mean(value: Value) -> Mean:
+    if value.is_mapping:
+        return Mean(power=value.mapping(("power",), ("power",))["power"].number(-100.0, 100.0))
+    return Mean(power=_POWERS[value.choice(_POWERS)])
+
+
+def _combinations(value: Value | None, members: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    if value is None:
+        return {"all": members}
+    found = {}
+    for name, entry in value.entries("combination").items():
+        for item in entry.items():
+            if item.text() != rules.RANGE:
+                item.choice(members)
+        try:
+            found[name] = rules.expand([item.text() for item in entry.items()], members)
+        except ValueError as error:
+            raise entry.error(str(error), f"members in order: {', '.join(members)}") from None
+        if not found[name]:
+            raise entry.error("names no member", "name at least one")
+    return found
+
+
+def _over(given: Value | None, table: Value) -> dict[str, Value]:
+    known = table.mapping()
+    return known if given is None else known | given.mapping(known)

@@ -1,0 +1,86 @@
+"""Keys of objects: the one place that knows where anything lies in the object store."""
+
+
+def manifest(dataset: str) -> str:
+    """Written last: its presence means that the ingest is complete."""
+    return f"datasets/{dataset}/manifest.json"
+
+
+def categories(dataset: str) -> str:
+    """A byte copy of the category file."""
+    return f"datasets/{dataset}/categories.csv"
+
+
+def dataset_prefix(dataset: str) -> str:
+    """Everything of one dataset."""
+    return f"datasets/{dataset}/"
+
+
+def pack(dataset: str, number: int) -> str:
+    """One pack: a BSON file of whole documents."""
+    return f"datasets/{dataset}/packs/{number:05d}.bson"
+
+
+def pack_index(dataset: str, number: int) -> str:
+    """The Parquet index beside a pack."""
+    return f"datasets/{dataset}/packs/{number:05d}.parquet"
+
+
+def pack_prefix(dataset: str) -> str:
+    """All packs and pack indexes of a dataset."""
+    return f"datasets/{dataset}/packs/"
+
+
+def ingest_prefix(dataset: str) -> str:
+    """Work files of an ingest, removed when it is complete."""
+    return f"datasets/{dataset}/ingest/"
+
+
+def ingest_pack(dataset: str, number: int) -> str:
+    """The account of a pack that is written; its presence says so."""
+    return f"datasets/{dataset}/ingest/{number:05d}.json"
+
+
+def ingest_columns(dataset: str, number: int) -> str:
+    """The index of a pack before repeated products are taken out of it."""
+    return f"datasets/{dataset}/ingest/{number:05d}.npz"
+
+
+def duplicate_table(dataset: str, split: str = "all") -> str:
+    """The duplicate table of all labelled products, or of one split's training part (by the split's digest)."""
+    return f"datasets/{dataset}/duplicates/{split}.parquet"
+
+
+def run_prefix(run: str) -> str:
+    """Everything of one run."""
+    return f"runs/{run}/"
+
+
+def run_file(run: str, name: str) -> str:
+    """A file of a run, such as definition.json, member.yaml, weights.safetensors, metrics.json or manifest.json."""
+    return f"runs/{run}/{name}"
+
+
+def checkpoint(run: str, attempt: int, step: int, name: str) -> str:
+    """One file of a checkpoint; valid only while `checkpoint/latest.json` names it."""
+    return f"runs/{run}/checkpoint/{attempt}/{step}/{name}"
+
+
+def ensemble_version(name: str, version: str) -> str:
+    """The YAML of an ensemble version."""
+    return f"ensembles/{name}/{version}.yaml"
+
+
+def pretrained(model: str) -> str:
+    """Initial weights where a cluster has no internet."""
+    return f"pretrained/{model}.safetensors"
+
+
+def job_prefix(job: str) -> str:
+    """Everything of one scoring job."""
+    return f"jobs/{job}/"
+
+
+def chunk_scores(job: str, chunk: str, generation: int) -> str:
+    """Kept scores of a chunk; read only through the chunk row that names them."""
+    return f"jobs/{job}/scores/{chunk}.{generation}.npz"

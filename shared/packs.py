@@ -1,0 +1,197 @@
+"""Packs and their indexes as they lie in the object store: the manifest, and Parquet to arrays and back."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shared import layout
+from shared.domain.errors import NotFoundError
+from shared.domain.records import Record
+from shared.ports import Objects
+
+Int64 = npt.NDArray[np.int64]
+NO_CATEGORY = np.iinfo(np.int64).min
+"""Stands for "no category" in arrays of category ids (a document holds an int32 or any smaller int64)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackRef:
+    """One pack of a manifest. `dataset` is where its bytes lie, which is another one after a relabel."""
+
+    number: int
+    dataset: str
+    bytes: int
+    products: int
+    images: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BadDocument:
+    """What an ingest left out: where in the dump, and why."""
+
+    offset: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest(Record):
+    """The full account of a dataset; immutable."""
+
+    dataset: str
+    fingerprint: str
+    source: str
+    products: int
+    images: int
+    labelled: int
+    bytes: int
+    repeated: int
+    unrecognised: int = 0  # images in the packs that do not begin like a JPEG, PNG or WebP file
+    taxonomy: str  # fingerprint of the category file's class order; empty without one
+    pack_bytes: int
+    packs: tuple[PackRef, ...] = field(default=())
+    bad: tuple[BadDocument, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class PackIndex:
+    """One pack's index as arrays. n products, m images; products stand in dump order, images by product.
+
+    Offsets count bytes from the start of the pack. Image i of product p is row `first_image[p] + i`.
+    """
+
+    product_id: Int64  # int64[n]
+    offset: Int64  # int64[n]
+    length: Int64  # int64[n]
+    category_id: Int64  # int64[n], NO_CATEGORY where the document has none
+    first_image: Int64  # int64[n + 1]
+    image_offset: Int64  # int64[m]
+    image_length: Int64  # int64[m]
+    image_md5: npt.NDArray[np.uint64]  # uint64[m, 2], the digest's two big-endian halves
+
+    def __len__(self) -> int:
+        return len(self.product_id)
+
+    @property
+    def images(self) -> int:
+        """Rows of the image arrays."""
+        return len(self.image_offset)
+
+    def slice(self, start: int, stop: int) -> "PackIndex":
+        """Products `start` up to `stop`, offsets unchanged."""
+        first = self.first_image[start : stop + 1]
+        a, b = int(first[0]), int(first[-1])
+        return PackIndex(
+            self.product_id[start:stop],
+            self.offset[start:stop],
+            self.length[start:stop],
+            self.category_id[start:stop],
+            first - a,
+            self.image_offset[a:b],
+            self.image_length[a:b],
+            self.image_md5[a:b],
+        )
+
+    def take(self, keep: npt.NDArray[np.bool_]) -> "PackIndex":
+        """The products where `keep` (bool[n]) holds."""
+        counts = np.diff(self.first_image)
+        image_keep = np.repeat(keep, counts)
+        return PackIndex(
+            self.product_id[keep],
+            self.offset[keep],
+            self.length[keep],
+            self.category_id[keep],
+            np.concatenate([[0], np.cumsum(counts[keep])]).astype(np.int64),
+            self.image_offset[image_keep],
+            self.image_length[image_keep],
+            self.image_md5[image_keep],
+        )
+
+
+_SCHEMA = pa.schema(
+    [
+        pa.field("product_id", pa.int64(), nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),
+        pa.field("length", pa.int64(), nullable=False),
+        pa.field("category_id", pa.int64()),
+        pa.field("image_offsets", pa.list_(pa.int64()), nullable=False),
+        pa.field("image_lengths", pa.list_(pa.int64()), nullable=False),
+        pa.field("image_md5s", pa.list_(pa.binary(16)), nullable=False),
+    ],
+    metadata={"schema": "1"},
+)
+
+
+def index_to_parquet(index: PackIndex) -> bytes:
+    """The index as a Parquet file; equal indexes give equal bytes."""
+    first = pa.array(index.first_image.astype(np.int32))
+    md5 = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(16), index.images, [None, pa.py_buffer(np.ascontiguousarray(index.image_md5).astype(">u8").tobytes())]
+    )
+    columns = [
+        pa.array(index.product_id),
+        pa.array(index.offset),
+        pa.array(index.length),
+        pa.array(index.category_id, mask=index.category_id == NO_CATEGORY),
+        pa.ListArray.from_arrays(first, pa.array(index.image_offset)),
+        pa.ListArray.from_arrays(first, pa.array(index.image_length)),
+        pa.ListArray.from_arrays(first, md5),
+    ]
+    sink = BytesIO()
+    pq.write_table(pa.Table.from_arrays(columns, schema=_SCHEMA), sink, compression="zstd")
+    return sink.getvalue()
+
+
+def index_from_parquet(content: bytes) -> PackIndex:
+    """The arrays of a Parquet index."""
+    table = pq.read_table(BytesIO(content)).combine_chunks()
+
+    def column(name: str) -> Any:
+        chunked = table.column(name)
+        return chunked.chunk(0) if chunked.num_chunks else pa.array([], type=chunked.type)
+
+    offsets, lengths, md5s = column("image_offsets"), column("image_lengths"), column("image_md5s")
+    raw = b"".join(md5s.flatten().to_pylist())
+    return PackIndex(
+        column("product_id").to_numpy(),
+        column("offset").to_numpy(),
+        column("length").to_numpy(),
+        column("category_id").fill_null(int(NO_CATEGORY)).to_numpy(zero_copy_only=False),
+        np.asarray(offsets.offsets, dtype=np.int64) - (offsets.offsets[0].as_py() if len(offsets) else 0),
+        offsets.flatten().to_numpy(),
+        lengths.flatten().to_numpy(),
+        np.frombuffer(raw, dtype=">u8").reshape(-1, 2).astype(np.uint64),
+    )
+
+
+def read_manifest(objects: Objects, dataset: str) -> Manifest:
+    """The manifest of a complete dataset. Raises NotFoundError with what to do."""
+    try:
+        plain = json.loads(objects.read(layout.manifest(dataset)))
+    except NotFoundError:
+        raise NotFoundError(f"there is no dataset '{dataset}'; ingest it first, or see `shelver datasets`") from None
+    manifest = Manifest.from_plain(plain)
+    return Manifest.from_plain(
+        manifest.plain()
+        | {
+            "packs": [PackRef(**ref) for ref in plain["packs"]],
+            "bad": [BadDocument(**bad) for bad in plain["bad"]],
+        }
+    )
+
+
+def read_index(objects: Objects, dataset: str, ref: PackRef) -> PackIndex:
+    """The index of one pack of `dataset`."""
+    return index_from_parquet(objects.read(layout.pack_index(dataset, ref.number)))
+
+
+def read_indexes(objects: Objects, manifest: Manifest) -> Iterator[tuple[PackRef, PackIndex]]:
+    """Every pack's index in dump order."""
+    for ref in manifest.packs:
+        yield ref, read_index(objects, manifest.dataset, ref)

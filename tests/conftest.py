@@ -1,0 +1,97 @@
+"""Shared fixtures: the seed of random tests, and where the sample catalog lies."""
+
+import hashlib
+import json
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import bson
+import numpy as np
+import pytest
+import simplejpeg
+
+from shared import layout
+from shared.domain import taxonomy
+from shared.packs import Manifest, PackIndex, PackRef, index_to_parquet
+from shared.ports import Objects
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def grocery() -> Path:
+    """The sample catalog."""
+    return REPOSITORY / "examples" / "grocery"
+
+
+@pytest.fixture
+def seed() -> int:
+    """A fresh seed, printed; TEST_SEED repeats one."""
+    value = int(os.environ.get("TEST_SEED") or random.SystemRandom().getrandbits(32))
+    print(f"TEST_SEED={value}")
+    return value
+
+
+@pytest.fixture(scope="session")
+def make_dataset() -> Callable[..., Manifest]:
+    """Puts a small complete dataset of coloured JPEGs into an object store: one pack, three classes."""
+
+    def make(
+        objects: Objects, name: str = "tiny", *, products: int = 40, spoiled: frozenset[int] = frozenset()
+    ) -> Manifest:
+        """Products have ids from 100, one or two images and class id % 3; every fifth shares its image with the one
+        before; the first image of a product in `spoiled` is no picture."""
+        noise = np.random.default_rng(1)
+        content, rows, image_rows, md5s = b"", [], [], []
+        last = b""
+        for product in range(100, 100 + products):
+            colour = np.eye(3)[product % 3] * 120 + 60
+            pictures = [_jpeg(colour, noise) for _ in range(1 + product % 2)]
+            if product % 5 == 0 and last:
+                pictures[0] = last
+            if product in spoiled:
+                pictures[0] = b"this is no picture, product %d" % product
+            last = pictures[0]
+            document = bson.encode(
+                {"_id": product, "category_id": 1000 + product % 3, "imgs": [{"picture": p} for p in pictures]}
+            )
+            rows.append((product, len(content), len(document), 1000 + product % 3, len(pictures)))
+            for picture in pictures:
+                image_rows.append((len(content) + document.index(picture), len(picture)))
+                md5s.append(np.frombuffer(hashlib.md5(picture, usedforsecurity=False).digest(), dtype=">u8"))
+            content += document
+        ids, offsets, lengths, categories, counts = np.array(rows, dtype=np.int64).T
+        images = np.array(image_rows, dtype=np.int64).T
+        first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        index = PackIndex(
+            ids, offsets, lengths, categories, first, images[0], images[1], np.array(md5s, dtype=np.uint64)
+        )
+        table = b"category_id,category_level1,category_level2,category_level3\n"
+        table += b"".join(b"%d,shop,shelf,class %d\n" % (1000 + i, i) for i in range(3))
+        manifest = Manifest(
+            dataset=name,
+            fingerprint=hashlib.sha256(content).hexdigest()[:16],
+            source="test",
+            products=products,
+            images=len(md5s),
+            labelled=products,
+            bytes=len(content),
+            repeated=0,
+            taxonomy=taxonomy.parse(table, "test").fingerprint,
+            pack_bytes=2**20,
+            packs=(PackRef(number=0, dataset=name, bytes=len(content), products=products, images=len(md5s)),),
+        )
+        objects.put(layout.pack(name, 0), content)
+        objects.put(layout.pack_index(name, 0), index_to_parquet(index))
+        objects.put(layout.categories(name), table)
+        objects.put(layout.manifest(name), json.dumps(manifest.plain()).encode())
+        return manifest
+
+    return make
+
+
+def _jpeg(colour: "np.typing.NDArray[np.float64]", noise: np.random.Generator) -> bytes:
+    pixels = np.clip(colour + noise.normal(0, 25, (24, 24, 3)), 0, 255).astype(np.uint8)
+    return bytes(simplejpeg.encode_jpeg(pixels, quality=90))

@@ -1,0 +1,132 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from services.cli.app import app
+
+VERBS = sorted(command.name or command.callback.__name__ for command in app.registered_commands)
+
+
+def test_all_verbs_are_there():
+    expected = "cancel check datasets demo doctor ensembles evaluate export ingest jobs predict rm score split train"
+    assert expected.split() == VERBS
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_fits_a_screen_and_shows_an_example(shell, verb):
+    code, out, _ = shell(verb, "--help")
+    assert code == 0
+    assert f"shelver {verb}" in out
+    assert "Example" in out
+    assert len(out.splitlines()) <= 40
+
+
+def test_version(shell):
+    code, out, _ = shell("--version")
+    assert (code, out) == (0, "shelver 0.1.0\n")
+
+
+def test_home_may_stand_anywhere(shell, shop):
+    first = shell("--home", shop.home, "datasets", "--json")
+    assert (
+        first == shell("datasets", "--home", shop.home, "--json") == shell("datasets", "--json", f"--home={shop.home}")
+    )
+    assert [dataset["name"] for dataset in json.loads(first[1])] == ["test", "train"]
+
+
+def test_home_from_the_environment(shell, shop, monkeypatch):
+    monkeypatch.setenv("SHELVER_HOME", str(shop.home))
+    assert json.loads(shell("ensembles", "--json")[1])[0]["current"]
+
+
+def test_unknown_setting_is_refused(shell, monkeypatch):
+    monkeypatch.setenv("SHELVER_LEASE", "3")
+    code, _, err = shell("datasets")
+    assert code == 2
+    assert "SHELVER_LEASE" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["score", "nowhere", "--ensemble", "tiny"], "nowhere"),
+        (["score", "test", "--ensemble", "nobody"], "nobody"),
+        (["jobs", "0123"], "0123"),
+        (["export", "0123", "-o", "x.csv"], "0123"),
+        (["check", "missing.yaml"], "missing.yaml"),
+        (["ingest", "missing.bson", "--dataset", "x"], "missing.bson"),
+        (["rm", "dataset", "nowhere"], "nowhere"),
+    ],
+)
+def test_what_is_not_there_is_one_line_and_exit_2(shell, shop, arguments, words):
+    code, _, err = shell("--home", shop.home, *arguments)
+    assert code == 2
+    assert words in err.splitlines()[-1]
+    assert "Traceback" not in err
+
+
+def test_usage_errors_exit_2(shell):
+    assert shell("ingest")[0] == 2
+    assert shell("nonsense")[0] == 2
+
+
+def test_score_again_goes_on_with_the_finished_job(shell, shop):
+    again = ("score", "test", "--ensemble", "tiny", "--no-skip-decided", "--chunk-images", "128", "--json")
+    code, out, _ = shell("--home", shop.home, *again)
+    assert code == 0
+    assert json.loads(out)["job"] == shop.job
+
+
+def test_skipping_decided_products_changes_no_answer(shell, shop, tmp_path):
+    code, out, _ = shell("--home", shop.home, "score", "test", "--ensemble", "tiny", "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert found["job"] != shop.job
+    assert found["decided"] > 0
+    for name, job in (("all", shop.job), ("skipped", found["job"])):
+        assert shell("--home", shop.home, "export", job, "-o", tmp_path / name)[0] == 0
+    assert (tmp_path / "all").read_bytes() == (tmp_path / "skipped").read_bytes()
+    assert shell("--home", shop.home, "rm", "job", found["job"])[0] == 0
+    assert shell("--home", shop.home, "jobs", found["job"])[0] == 2
+
+
+def test_what_is_in_use_is_not_removed(shell, shop):
+    run = json.loads(shell("--home", shop.home, "ensembles", "--json")[1])[0]["runs"]["first"]
+    for kind, name in (("dataset", "train"), ("dataset", "test"), ("run", run)):
+        code, _, err = shell("--home", shop.home, "rm", kind, name)
+        assert code == 2
+        assert "in use" in err
+
+
+def test_train_again_skips_what_is_complete(shell, shop):
+    code, _, err = shell("--home", shop.home, "train", shop.ensemble_file, "--dataset", "train")
+    assert code == 0
+    assert "complete already" in err
+
+
+def test_jobs_list_and_one_job(shell, shop):
+    listed = json.loads(shell("--home", shop.home, "jobs", "--json")[1])
+    assert shop.job in [job["id"] for job in listed]
+    one = json.loads(shell("--home", shop.home, "jobs", shop.job, "--json")[1])
+    assert (one["state"], one["done"], one["failed"]) == ("succeeded", 290, 0)
+
+
+def test_doctor_is_content(shell, shop):
+    code, out, _ = shell("--home", shop.home, "doctor", "--json")
+    assert code == 0
+    assert all(check["ok"] for check in json.loads(out))
+
+
+def test_split_counts_products_of_both_parts(shell, shop):
+    code, out, _ = shell("--home", shop.home, "split", "train", "--seed", "7", "--holdout", "0.2", "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert found["training"] + found["holdout"] == 436
+    assert 40 < found["holdout"] < 140
+
+
+def test_command_line_imports_no_torch():
+    probe = "import services.cli, sys; sys.exit(any(m in sys.modules for m in ('torch', 'timm', 'torchvision')))"
+    assert subprocess.run([sys.executable, "-c", probe], check=False).returncode == 0

@@ -1,0 +1,86 @@
+"""Fixtures of the training tests: a tiny run, declared and trained inside the test's process."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+
+import pytest
+import torch
+
+from shared import layout
+from shared.adapters.directory import DirectoryObjects
+from shared.domain.ensemble import Init, Input, Member, Schedule, Split, run_definition, run_id
+from shared.domain.records import Run
+from shared.packs import Manifest
+from shared.settings import ScoringSettings, TrainingSettings
+from workers.training import process
+
+MEMBER = Member(
+    name="tiny",
+    model="test_resnet",
+    input=Input(size=32),
+    split=Split(seed=7, holdout=0.25),
+    epochs=3,
+    seed=11,
+    batch_size=8,
+    optimizer="nadam",
+    weight_decay=0.0,
+    label_smoothing=0.1,
+    augment=("hflip",),
+    schedule=Schedule(kind="cosine", rate=2e-3, warmup=0.5),
+    precision="auto",
+    init=Init(),
+)
+
+
+@dataclass
+class Bench:
+    """An object store with a small dataset in which runs are declared and trained."""
+
+    objects: DirectoryObjects
+    manifest: Manifest
+    member: Member = MEMBER
+    settings: TrainingSettings = field(default_factory=lambda: TrainingSettings(device="cpu", decode_threads=1))
+    said: list[str] = field(default_factory=list)
+
+    def declare(self, member: Member, parent: str = "") -> str:
+        """Write the definition of a run, as the launcher does."""
+        fingerprints = {"dataset": self.manifest.fingerprint, "taxonomy": self.manifest.taxonomy}
+        definition = run_definition(member, **fingerprints, parent=parent)
+        run = Run(
+            id=run_id(definition),
+            member=member.name,
+            dataset=self.manifest.dataset,
+            definition=definition,
+            parent=parent,
+        )
+        self.objects.put(layout.run_file(run.id, "definition.json"), json.dumps(run.plain()).encode())
+        return run.id
+
+    def train(self, run: str, attempt: int = 1, preempted: Callable[[], bool] = lambda: False) -> None:
+        """One attempt, in this process."""
+        ticks = count()
+        around = process.Surroundings(
+            self.objects, self.settings, ScoringSettings(), lambda: float(next(ticks)), self.said.append, preempted
+        )
+        process.train(process.validate(self.objects, run, self.settings), attempt, around)
+
+    def file(self, run: str, name: str) -> bytes:
+        """A file of a run."""
+        return self.objects.read(layout.run_file(run, name))
+
+
+@pytest.fixture
+def bench(tmp_path: Path, make_dataset: Callable[..., Manifest]) -> Bench:
+    """A fresh one, of one thread: equal runs are equal bit for bit."""
+    torch.set_num_threads(1)
+    objects = DirectoryObjects(tmp_path)
+    return Bench(objects, make_dataset(objects))
+
+
+@pytest.fixture
+def tiny(bench: Bench) -> Member:
+    """A member that trains in a second."""
+    return replace(bench.member)

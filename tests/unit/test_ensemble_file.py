@@ -1,0 +1,193 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import timm
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared import ensemble_file
+from shared.domain.ensemble import Ensemble, Init, Input, Mean, Schedule, from_plain
+from shared.domain.errors import BadInputError
+
+ARCHITECTURES = {"resnet18": ("a1_in1k",), "test_resnet": ("r160_in1k",), "resnext50": ()}
+SMALL = """\
+name: small
+splits:
+  A: {seed: 1, holdout: 0.1}
+  B: {seed: 2, holdout: 0.1}
+defaults:
+  input: {size: 96}
+  epochs: 3
+  split: A
+members:
+  M1: {model: resnet18}
+  M2: {model: test_resnet, init: {member: M1}, epochs: 5}
+  M3: {model: resnet18.a1_in1k, init: imagenet, seed: 7}
+"""
+
+
+def parse(text: str) -> Ensemble:
+    return ensemble_file.parse(text, "small.yaml", ARCHITECTURES)
+
+
+def test_members_take_the_files_defaults_and_then_the_built_in_ones() -> None:
+    ensemble = parse(SMALL)
+    first, second, third = ensemble.members.values()
+    assert first.input == Input(size=96)
+    assert (first.epochs, second.epochs, third.seed) == (3, 5, 7)
+    assert first.split == ensemble.splits["A"]
+    assert first.schedule == Schedule(kind="cosine", rate=1e-3)
+    assert (second.init, third.init) == (Init(kind="member", name="M1"), Init(kind="imagenet"))
+    assert ensemble.views == ("plain", "hflip")
+    assert ensemble.combinations == {"all": ("M1", "M2", "M3")}
+
+
+def test_equal_members_under_two_names_have_different_seeds() -> None:
+    ensemble = parse(
+        SMALL.replace("  M3: {model: resnet18.a1_in1k, init: imagenet, seed: 7}", "  M4: {model: resnet18}")
+    )
+    assert ensemble.members["M1"].seed != ensemble.members["M4"].seed
+
+
+def test_an_input_of_a_member_changes_only_the_keys_it_names() -> None:
+    ensemble = parse(SMALL.replace("M1: {model: resnet18}", "M1: {model: resnet18, input: {fit: pad}}"))
+    assert ensemble.members["M1"].input == Input(size=96, fit="pad")
+
+
+def test_a_range_runs_over_the_files_order_of_members() -> None:
+    ensemble = parse(SMALL + "combinations: {one: [M2], all: [M1, ..., M3]}\n")
+    assert ensemble.combinations == {"one": ("M2",), "all": ("M1", "M2", "M3")}
+    assert ensemble.default_combination == "all"
+
+
+def test_numbers_without_a_point_are_numbers() -> None:
+    member = parse(
+        SMALL.replace("epochs: 3", "schedule: {kind: steps, rates: {1: 1e-4, 3: 0x1}}\n  epochs: 3", 1).replace(
+            "0x1", "1"
+        )
+    )
+    assert member.members["M1"].schedule == Schedule(kind="steps", rates=((1, 1e-4), (3, 1.0)))
+
+
+def test_means_and_weights() -> None:
+    means = parse(SMALL + "means: {members: geometric, images: {power: 0.5}, weights: {M2: 2}}\n").means
+    assert (means.views, means.members, means.images) == (Mean(), Mean(power=0.0), Mean(power=0.5))
+    assert means.weights == {"M2": 2.0}
+
+
+REFUSED = [
+    ("epochs: 3", "epoch: 3", "line 7", "did you mean 'epochs'?"),
+    ("model: resnet18}", "model: resnet81}", "line 10", "did you mean 'resnet18'?"),
+    ("model: resnet18.a1_in1k", "model: resnet18.a2_in1k", "line 12", "did you mean 'a1_in1k'?"),
+    ("model: resnet18.a1_in1k", "model: resnext50", "line 12", "say init: none"),
+    ("init: {member: M1}", "init: {member: M9}", "line 11", "members: M1, M2, M3"),
+    ("M1: {model: resnet18}", "M1: {model: resnet18, init: {member: M2}}", "line 10", "M1 <- M2 <- M1"),
+    ("M1: {model: resnet18}", "M1: {model: resnet18, split: B}", "line 11", "products of this member's holdout"),
+    ("split: A", "split: C", "line 8", "one of A, B"),
+    ("  split: A\n", "", "line 9", "the key 'split' is missing"),
+    ("epochs: 3", "epochs: 3.5", "line 7", "whole number"),
+    ("epochs: 3", "epochs: 0", "line 7", "not from 1"),
+    ("epochs: 3", "epochs: [3]", "line 7", "found a list"),
+    ("holdout: 0.1}\n  B", "holdout: 1.0}\n  B", "line 3", "out of range"),
+    ("seed: 2, ", "", "line 4", "the key 'seed' is missing"),
+    ("seed: 7", "precision: fp16", "line 12", "unknown value 'fp16'"),
+    ("seed: 7", "optimizer: sgd", "line 12", "one of nadam, adamw"),
+    ("seed: 7", "augment: [rotate]", "line 12", "one of hflip"),
+    ("seed: 7", "augment: [hflip, hflip]", "line 12", "named twice"),
+    ("seed: 7", "schedule: {kind: plateau}", "line 12", "one of steps, cosine"),
+    ("seed: 7", "schedule: {kind: steps, rates: {2: 1}}", "line 12", "start with epoch 1"),
+    ("seed: 7", "schedule: {kind: cosine, rate: -1}", "line 12", "use above 0"),
+    ("seed: 7", "joint: true", "line 12", "not supported by this version"),
+    ("seed: 7", "input: {size: 96, sise: 3}", "line 12", "did you mean 'size'?"),
+    ("seed: 7", "input: {mean: [0.5]}", "line 12", "one number per channel"),
+    ("seed: 7", "seed: 7, seed: 8", "line 12", "the key 'seed' is repeated"),
+    ("name: small", "name: small/er", "line 1", "is no name"),
+    ("name: small\n", "", "line 1", "the key 'name' is missing"),
+    ("name: small", "name: small\ntask: multilabel", "line 2", "not supported by this version"),
+    ("name: small", "name: small\nviews: [upside_down]", "line 2", "unknown value 'upside_down'"),
+    ("name: small", "name: small\nviews: [plain, plain]", "line 2", "named twice"),
+    ("name: small", "name: small\nmeans: {order: [views, images]}", "line 2", "each of views, members and images"),
+    ("name: small", "name: small\nmeans: {weights: {M7: 1}}", "line 2", "known: M1, M2, M3"),
+    ("name: small", "name: small\nduplicates: {images: sometimes}", "line 2", "unknown value"),
+    ("name: small", "name: small\ncombinations: {all: [M1, M5]}", "line 2", "unknown value 'M5'"),
+    ("name: small", "name: small\ncombinations: {all: [M3, ..., M1]}", "line 2", "does not come after"),
+    ("name: small", "name: small\ncombinations: {all: [..., M1]}", "line 2", "between two members"),
+    ("name: small", "name: small\ncombinations: {all: [M1, M1]}", "line 2", "named twice"),
+    ("name: small", "name: small\nblend: 0.95", "line 4", "nothing is left to train on"),
+    ("name: small", "name: [small", "line 2", "this is no YAML"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "line", "said"), REFUSED, ids=[new or old for old, new, _, _ in REFUSED])
+def test_a_mistake_is_refused_with_its_line_and_the_reason(old: str, new: str, line: str, said: str) -> None:
+    assert old in SMALL
+    with pytest.raises(BadInputError) as caught:
+        parse(SMALL.replace(old, new, 1))
+    assert (caught.value.where, caught.value.position) == ("small.yaml", line)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_another_holdout_may_be_as_published() -> None:
+    text = SMALL.replace("M1: {model: resnet18}", "M1: {model: resnet18, split: B}")
+    assert parse(text.replace("epochs: 5", "epochs: 5, as_published: true")).members["M2"].init.as_published
+
+
+def test_an_empty_file_and_a_missing_one_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="empty"):
+        parse("")
+    with pytest.raises(BadInputError, match="no such file"):
+        ensemble_file.load(tmp_path / "none.yaml")
+
+
+def test_the_shipped_names_are_those_of_the_pinned_timm() -> None:
+    shipped = ensemble_file.architectures()
+    assert sorted(shipped) == sorted(timm.list_models())
+    tagged = [f"{name}.{tag}" for name, tags in shipped.items() for tag in tags]
+    assert sorted(tagged) == sorted(timm.list_models(pretrained=True))
+
+
+def test_every_file_in_ensembles_is_valid(grocery: Path) -> None:
+    files = sorted((grocery.parent.parent / "ensembles").glob("*.yaml"))
+    assert files
+    for file in files:
+        assert ensemble_file.load(file).name == file.stem
+
+
+@settings(max_examples=40)
+@given(
+    size=st.integers(16, 512),
+    power=st.floats(-3, 3),
+    rate=st.floats(1e-6, 1.0),
+    blend=st.sampled_from([0.0, 0.05]),
+    order=st.permutations(["views", "members", "images"]),
+    policy=st.sampled_from(["none", "unique", "softmax"]),
+)
+def test_a_rendered_file_parses_to_an_equal_ensemble(
+    size: int, power: float, rate: float, blend: float, order: list[str], policy: str
+) -> None:
+    document = yaml.safe_load(SMALL) | {"blend": blend, "duplicates": {"images": policy}}
+    document |= {"means": {"order": order, "images": {"power": power}}}
+    document["defaults"] |= {"schedule": {"kind": "cosine", "rate": rate, "warmup": 1}}
+    document["defaults"]["input"]["size"] = size
+    ensemble = parse(yaml.safe_dump(document, sort_keys=False))
+    assert parse(ensemble_file.render(ensemble)) == ensemble
+    assert from_plain(yaml.safe_load(yaml.safe_dump(ensemble_plain(ensemble)))) == ensemble
+
+
+def ensemble_plain(ensemble: Ensemble) -> object:
+    def lists(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: lists(v) for key, v in value.items()}
+        return [lists(v) for v in value] if isinstance(value, list | tuple) else value
+
+    return lists(ensemble.plain())
+
+
+def test_the_order_of_members_does_not_change_a_member() -> None:
+    lines = SMALL.splitlines(keepends=True)
+    turned = parse("".join(lines[:9] + lines[:8:-1]))
+    assert turned.members == parse(SMALL).members
+    assert replace(turned, combinations={}) == replace(parse(SMALL), combinations={})

@@ -1,0 +1,204 @@
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from shared import layout
+from shared.domain.ensemble import Init, Input, Member, Split
+from shared.domain.errors import BadInputError, FailedError, NotFoundError
+from workers.training import process
+from workers.training.loop import PreemptedError
+from workers.vision.checkpoint import put_tensors
+from workers.vision.model import build, load_member
+
+Bench = Any
+
+
+class Preempted:
+    """Asks to go after so many questions, once."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left == 0
+
+
+@pytest.fixture(params=["nadam", "adamw"])
+def member(request: pytest.FixtureRequest, tiny: Member) -> Member:
+    return replace(tiny, optimizer=request.param)
+
+
+def test_a_training_preempted_at_any_steps_ends_with_the_same_bits(bench: Bench, member: Member) -> None:
+    run = bench.declare(member)
+    bench.train(run)
+    undisturbed = bench.file(run, "weights.safetensors")
+    epochs = [line for line in log(bench, run) if line["kind"] == "epoch"]
+    for key in list(bench.objects.list(layout.run_prefix(run))):
+        if not key.endswith("definition.json"):
+            bench.objects.delete(key)
+    attempts = 0
+    for after in (1, 3, 4, 2, 5, 1, 1, 100):  # in the middle of epochs, at their ends, and directly one after another
+        attempts += 1
+        try:
+            bench.train(run, attempts, Preempted(after))
+        except PreemptedError:
+            continue
+        break
+    assert attempts > 4
+    assert bench.file(run, "weights.safetensors") == undisturbed
+    again = [line for line in log(bench, run) if line["kind"] == "epoch"]
+    assert [line["loss"] for line in again] == pytest.approx([line["loss"] for line in epochs])
+    assert [line["accuracy"] for line in again] == [line["accuracy"] for line in epochs]
+
+
+def log(bench: Bench, run: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in bench.file(run, "log.jsonl").splitlines()]
+
+
+def test_a_complete_run_has_everything_and_is_left_alone(bench: Bench, tiny: Member) -> None:
+    run = bench.declare(tiny)
+    bench.train(run)
+    names = {key.removeprefix(layout.run_prefix(run)) for key in bench.objects.list(layout.run_prefix(run))}
+    assert {
+        "member.yaml",
+        "weights.safetensors",
+        "metrics.json",
+        "log.jsonl",
+        "progress.json",
+        "manifest.json",
+    } <= names
+    assert {"holdout/scores-00000.npy", "holdout/product_id.npy", "holdout/class_index.npy"} <= names
+    assert not any(name.startswith("checkpoint/") for name in names)
+    before = {name: bench.file(run, name) for name in names}
+    bench.train(run, attempt=2)
+    assert {name: bench.file(run, name) for name in names} == before
+    assert "complete already" in bench.said[-1]
+
+
+def test_it_learns_and_says_how_well(bench: Bench, tiny: Member) -> None:
+    run = bench.declare(replace(tiny, epochs=8))
+    bench.train(run)
+    metrics = json.loads(bench.file(run, "metrics.json"))
+    losses = [line["loss"] for line in log(bench, run) if line["kind"] == "epoch"]
+    assert losses[-1] < losses[0]
+    products = metrics["holdout"]["products"]
+    assert products["all"]["n"] == products["seen"]["n"] + products["new"]["n"] > 0
+    low, high = products["all"]["interval"]
+    assert low <= products["all"]["accuracy"] <= high
+    assert products["all"]["accuracy"] > 0.6  # three colours; chance is a third
+
+
+def test_the_loaded_member_computes_what_the_holdout_scores_say(bench: Bench, tiny: Member) -> None:
+    run = bench.declare(tiny)
+    bench.train(run)
+    loaded = load_member(bench.objects, run, torch.device("cpu"))
+    assert (loaded.classes, loaded.taxonomy, loaded.name) == (3, bench.manifest.taxonomy, "tiny")
+    assert len(loaded.input.mean) == len(loaded.input.std) == 3
+    assert not loaded.module.training
+    with bench.objects.open(layout.run_file(run, "holdout/scores-00000.npy")) as file:
+        scores = np.load(file)
+    assert scores.dtype == np.float16
+    assert scores.shape[1:] == (2, 3)
+    np.testing.assert_allclose(scores.astype(np.float32).sum(axis=2), 1.0, atol=2e-3)
+
+
+def test_preempted_while_scoring_the_holdout_it_goes_on_there(bench: Bench, tiny: Member) -> None:
+    run = bench.declare(replace(tiny, epochs=1))
+    with pytest.raises(PreemptedError):
+        bench.train(run, 1, Preempted(6))  # five steps, then the first batch of the holdout
+    assert not bench.objects.exists(layout.run_file(run, "manifest.json"))
+    bench.train(run, 2)
+    assert "going on from step" in bench.said[-2]
+    assert bench.objects.exists(layout.run_file(run, "manifest.json"))
+
+
+def test_a_child_takes_the_weights_of_its_parent(bench: Bench, tiny: Member) -> None:
+    parent = bench.declare(replace(tiny, epochs=1))
+    bench.train(parent)
+    child = bench.declare(replace(tiny, name="child", epochs=1, init=Init(kind="member", name="tiny")), parent)
+    bench.train(child)
+    assert json.loads(bench.file(child, "metrics.json"))["start"] == {"source": f"member run {parent}", "share": 1.0}
+    assert child != parent
+
+
+def test_weights_come_from_an_object_as_far_as_they_fit(bench: Bench, tiny: Member) -> None:
+    put_tensors(bench.objects, "weights/own.safetensors", build("test_resnet", 5).state_dict())
+    run = bench.declare(replace(tiny, epochs=1, init=Init(kind="file", name="weights/own.safetensors")))
+    bench.train(run)
+    start = json.loads(bench.file(run, "metrics.json"))["start"]
+    assert start["source"] == "weights/own.safetensors"
+    assert 0.9 < start["share"] < 1.0  # all but the output layer of another number of classes
+
+
+def test_imagenet_weights_come_from_the_object_store_where_they_are(bench: Bench, tiny: Member) -> None:
+    put_tensors(bench.objects, layout.pretrained("test_resnet"), build("test_resnet", 1000).state_dict())
+    run = bench.declare(replace(tiny, epochs=1, init=Init(kind="imagenet")))
+    bench.train(run)
+    assert json.loads(bench.file(run, "metrics.json"))["start"]["source"] == layout.pretrained("test_resnet")
+
+
+def test_without_network_the_remedy_names_the_object(
+    bench: Bench, tiny: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(*_: object) -> None:
+        raise OSError("no route to host\nand many more lines")
+
+    monkeypatch.setattr("workers.vision.model.build_pretrained", offline)
+    run = bench.declare(replace(tiny, init=Init(kind="imagenet")))
+    with pytest.raises(BadInputError, match=r"no route to host; put them at pretrained/test_resnet.safetensors"):
+        bench.train(run)
+
+
+BAD: list[tuple[Callable[[Member], Member], str]] = [
+    (lambda m: replace(m, init=Init(kind="file", name="weights/none.safetensors")), "there are no weights at"),
+    (lambda m: replace(m, model="test_vit", input=Input(size=33)), "does not run at 33 px|cannot build"),
+    (lambda m: replace(m, split=Split(seed=1, holdout=0.999)), "left to train on"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), BAD)
+def test_what_cannot_be_trained_is_bad_input(
+    bench: Bench, tiny: Member, change: Callable[[Member], Member], said: str
+) -> None:
+    with pytest.raises(BadInputError, match=said):
+        bench.train(bench.declare(change(tiny)))
+
+
+def test_weights_of_another_kind_of_network_are_refused(bench: Bench, tiny: Member) -> None:
+    put_tensors(bench.objects, "weights/other.safetensors", {"nothing": torch.zeros(1)})
+    bench.objects.put("weights/text.safetensors", b"this is text")
+    for name, said in (("other", "no tensor of"), ("text", "no safetensors")):
+        run = bench.declare(replace(tiny, init=Init(kind="file", name=f"weights/{name}.safetensors")))
+        with pytest.raises(BadInputError, match=said):
+            bench.train(run)
+
+
+def test_a_definition_that_does_not_fit_is_refused(bench: Bench, tiny: Member) -> None:
+    run = bench.declare(tiny)
+    with pytest.raises(BadInputError, match=r"there is no runs/none/definition.json"):
+        process.validate(bench.objects, "none", bench.settings)
+    key = layout.run_file(run, "definition.json")
+    definition = bench.objects.read(key)
+    bench.objects.put(key, definition.replace(b'"epochs": 3', b'"epochs": 4'))
+    with pytest.raises(BadInputError, match="digest"):
+        process.validate(bench.objects, run, bench.settings)
+    bench.objects.put(key, definition)
+    manifest = json.loads(bench.objects.read(layout.manifest("tiny")))
+    bench.objects.put(layout.manifest("tiny"), json.dumps(manifest | {"fingerprint": "other"}).encode())
+    with pytest.raises(BadInputError, match="content of dataset 'tiny' is another one"):
+        process.validate(bench.objects, run, bench.settings)
+    bench.objects.delete(layout.manifest("tiny"))
+    with pytest.raises(NotFoundError):
+        process.validate(bench.objects, run, bench.settings)
+
+
+def test_a_loss_that_is_no_number_fails_the_run(bench: Bench, tiny: Member) -> None:
+    run = bench.declare(replace(tiny, schedule=replace(tiny.schedule, rate=1e30, warmup=0.0)))
+    with pytest.raises(FailedError, match="no longer finite"):
+        bench.train(run)

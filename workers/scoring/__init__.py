@@ -1,0 +1,1 @@
+"""Scoring: the engine, and the worker process around it."""

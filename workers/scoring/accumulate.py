@@ -1,0 +1,126 @@
+"""The ensemble's means on the device: `shared.domain.means` as sums that grow batch by batch.
+
+Networks' outputs and everything after them are float64 on a CPU and float32 on a GPU: vectorised
+CPU kernels round the ends of a tensor differently, and a product's scores must not show where it stood in a batch.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from shared.domain.ensemble import Means
+
+Rows = npt.NDArray[np.int64]
+
+
+class DeviceMeans:
+    """Nested power means in `means.order`. m members, v views, n images, p products, c classes, g combinations.
+
+    Up to the axis `images` everything is reduced per image; what is left, k keys per image, is summed per product, and
+    the axes after `images` are reduced from the sums. Values travel as logarithms between geometric means.
+    """
+
+    def __init__(
+        self,
+        means: Means,
+        members: Sequence[str],
+        combinations: Sequence[Sequence[str]],
+        views: int,
+        device: torch.device,
+    ) -> None:
+        self.device = device
+        self.dtype = torch.float64 if device.type == "cpu" else torch.float32
+        self._power = {"views": means.views.power, "members": means.members.power, "images": means.images.power}
+        place = means.order.index("images")
+        self._before, self._after = means.order[:place], means.order[place + 1 :]
+        self._logs_first = self._power[means.order[0]] == 0
+        self._shares: list[tuple[Tensor, Tensor]] = []
+        for combination in combinations:
+            weights = {name: means.weights.get(name, 1.0) for name in combination}
+            rows = torch.tensor([members.index(name) for name, weight in weights.items() if weight > 0], device=device)
+            given = torch.tensor([w for w in weights.values() if w > 0], dtype=self.dtype, device=device)
+            self._shares.append((rows, given / given.sum()))
+        self._left = (
+            len(self._shares) if "members" in self._before else len(members),
+            1 if "views" in self._before else views,
+        )
+
+    @property
+    def keys(self) -> int:
+        """Sums per product."""
+        return self._left[0] * self._left[1]
+
+    def enter(self, logits: Tensor) -> Tensor:
+        """Logits [n, c] of one member and view as what the first mean takes: probabilities or their logarithms."""
+        logits = logits.to(self.dtype)
+        return logits.log_softmax(1) if self._logs_first else logits.softmax(1)
+
+    def of_images(self, outputs: Tensor) -> Tensor:
+        """What the mean over images sums: [m, v, n, c] of `enter` -> [k, n, c]."""
+        logs = self._logs_first
+        for axis in self._before:
+            outputs, logs = self._reduce(outputs, logs, axis)
+        return _transform(outputs, logs, self._power["images"]).flatten(0, 1)
+
+    def of_overrides(self, probabilities: Tensor) -> Tensor:
+        """The same for distributions [n, c] that stand in every member and view: a mean of equals is the equal."""
+        return _transform(probabilities.to(self.dtype), False, self._power["images"])
+
+    def of_products(self, sums: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """Sums [k, p, c] over counts [p] images -> probabilities float32 [g, p, c], and bool [g, p] where sound.
+
+        Not sound is a product without images, one that every class is vetoed for, and one with outputs that are not
+        finite; its probabilities are 0.
+        """
+        averages = sums / counts.to(self.dtype).view(1, -1, 1)
+        values, logs = _inverse(averages, self._power["images"])
+        values = values.view(*self._left, *sums.shape[1:])
+        for axis in self._after:
+            values, logs = self._reduce(values, logs, axis)
+        return _normalise(values.squeeze(1), logs)
+
+    def _reduce(self, values: Tensor, logs: bool, axis: str) -> tuple[Tensor, bool]:
+        power = self._power[axis]
+        values = _transform(values, logs, power)
+        if axis == "views":
+            return _inverse(values.mean(1, keepdim=True), power)
+        averages = [(values[rows] * share.view(-1, 1, 1, 1)).sum(0) for rows, share in self._shares]
+        return _inverse(torch.stack(averages), power)
+
+
+def _transform(values: Tensor, logs: bool, power: float) -> Tensor:
+    if power == 0:
+        return values if logs else values.log()
+    plain = values.exp() if logs else values
+    return plain if power == 1 else plain.pow(power)
+
+
+def _inverse(averages: Tensor, power: float) -> tuple[Tensor, bool]:
+    """The mean, and whether it is given as logarithms."""
+    if power in (0, 1):
+        return averages, power == 0
+    return averages.pow(1 / power), False
+
+
+def _normalise(values: Tensor, logs: bool) -> tuple[Tensor, Tensor]:
+    if logs:
+        highest = values.amax(-1, keepdim=True)
+        values = (values - highest).exp()  # all -inf becomes NaN, hence not sound
+    total = values.sum(-1, keepdim=True)
+    sound = (total > 0) & (total < torch.inf)
+    return torch.where(sound, values / total, 0.0).to(torch.float32), sound.squeeze(-1)
+
+
+def add_in_order(sums: Tensor, terms: Tensor, rows: Rows, source: Rows) -> None:
+    """Add `terms[:, source[i]]` to `sums[:, rows[i]]` for ascending i, on every device in this very order.
+
+    `rows` ascend. One pass per place within a product: inside a pass no row comes twice, so nothing depends on timing.
+    """
+    rank = np.arange(len(rows)) - np.searchsorted(rows, rows, side="left")
+    for place in range(int(rank.max(initial=-1)) + 1):
+        now = rank == place
+        target = torch.from_numpy(rows[now]).to(sums.device)
+        sums.index_add_(1, target, terms.index_select(1, torch.from_numpy(source[now]).to(sums.device)))

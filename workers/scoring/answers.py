@@ -1,0 +1,64 @@
+"""One-off questions: the answer for one product, from its pictures, now."""
+
+import base64
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from shared.domain.errors import BadInputError
+from shared.domain.predictions import to_plain
+from shared.domain.records import JobOptions
+from shared.ports import Clock
+from shared.settings import Settings
+from shared.wiring import Stores
+from workers.scoring.loading import load_ready
+
+if TYPE_CHECKING:
+    from workers.scoring.engine import Engine
+
+
+class Answers:
+    """Answers by one ensemble version at a time, kept in memory between questions."""
+
+    def __init__(self, stores: Stores, settings: Settings, *, clock: Clock = time.perf_counter) -> None:
+        self._stores = stores
+        self._settings = settings
+        self._clock = clock
+        self._engine: tuple[tuple[str, str], Engine] | None = None
+
+    def answer(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        """`ensemble`, `version` (empty: the current one) and `images`, base64, become predictions per combination.
+
+        `seconds` is the time from question to answer, loading included; `stages` are those of the engine. Raises
+        BadInputError and NotFoundError.
+        """
+        began = self._clock()
+        pictures = [base64.b64decode(picture) for picture in question["images"]]
+        if not pictures:
+            raise BadInputError("images", "there is none", remedy="give at least one picture of the product")
+        result, stages = self._engine_of(question["ensemble"], question["version"]).answer(pictures)
+        return {
+            "schema": 1,
+            "error": result.error,
+            "source": result.source,
+            "overridden": result.overridden,
+            "predictions": {name: to_plain(prediction) for name, prediction in result.predictions.items()},
+            "model_only": {name: to_plain(prediction) for name, prediction in result.model_only.items()},
+            "seconds": self._clock() - began,
+            "stages": stages,
+        }
+
+    def _engine_of(self, name: str, asked: str) -> "Engine":
+        version = self._stores.runs.version(name, asked)
+        key = (version.name, version.version)
+        if self._engine is None or self._engine[0] != key:
+            if self._engine is not None:
+                self._engine[1].close()
+            table = bool(version.duplicate_table)
+            options = JobOptions(
+                image_duplicates=version.document["image_duplicates"] if table else "none",
+                product_duplicates=version.document["product_duplicates"] if table else "none",
+                skip_decided=False,
+            )
+            self._engine = (key, load_ready(self._stores, self._settings, version, options))
+        return self._engine[1]

@@ -1,0 +1,116 @@
+"""What goes into the engine, what comes out, and which pictures of a chunk need the network."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.domain import duplicates
+from shared.domain.duplicates import Decisions, DuplicateTable, Overrides
+from shared.domain.ensemble import ImagePolicy, ProductPolicy
+from shared.domain.records import Prediction
+from shared.domain.taxonomy import Taxonomy
+from shared.packs import PackIndex
+from shared.ports import Clock
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChunkInput:
+    """One chunk: its slice of the pack's index, and the bytes of the pack from offset `start` that the slice covers."""
+
+    key: str
+    index: PackIndex
+    content: bytes
+    start: int
+
+    def picture(self, image: int) -> memoryview:
+        """The bytes of one image, by its row of the index."""
+        begin = int(self.index.image_offset[image]) - self.start
+        return memoryview(self.content)[begin : begin + int(self.index.image_length[image])]
+
+
+@dataclass(frozen=True, slots=True)
+class ProductResult:
+    """What is known of one product: predictions per combination, or an error."""
+
+    product: int
+    source: str = "model"  # model | image duplicate | product duplicate
+    overridden: float = 0.0  # share of the product's images that a duplicate decided
+    predictions: Mapping[str, Prediction] = field(default_factory=dict)
+    model_only: Mapping[str, Prediction] = field(default_factory=dict)  # empty where the network did not run
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChunkResult:
+    """A scored chunk: one result per product in the order of the index.
+
+    `seconds` per stage: look-up; decode, summed over threads; forward, which is everything on the device. `scores`
+    where the job keeps them: product int64[p] (those with predictions), combination str[g], class_index int32[p, g, k]
+    and probability float32[p, g, k], best first, k at most 64, and rest float32[p, g], the mass of all other classes.
+    """
+
+    key: str
+    products: list[ProductResult]
+    decided: int  # products that duplicates decided, without the network
+    scored_images: int  # pictures that went through the network
+    seconds: dict[str, float]
+    batch_images: int
+    precision: str
+    halvings: int  # how often memory ran out during this chunk
+    scores: dict[str, npt.NDArray[Any]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """What duplicates may do. `own_source`: the chunks come from the dataset that the table was counted on."""
+
+    images: ImagePolicy
+    products: ProductPolicy
+    skip_decided: bool
+    own_source: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """A chunk after the look-up: what duplicates say, and which products need the network."""
+
+    chunk: ChunkInput
+    decisions: Decisions
+    network: list[int]  # rows of the index
+    seconds: float  # of the look-up
+
+    @property
+    def pictures(self) -> list[int]:
+        """Rows of the images to decode, by product."""
+        first = self.chunk.index.first_image
+        return [image for product in self.network for image in range(first[product], first[product + 1])]
+
+
+def plan(chunk: ChunkInput, table: DuplicateTable | None, policies: Policies, taxonomy: Taxonomy, clock: Clock) -> Plan:
+    """Look the chunk's MD5s up and choose the products for the network: all but those already decided."""
+    began = clock()
+    index = chunk.index
+    if table is None:
+        decisions = _undecided(len(index), index.images)
+    else:
+        own = taxonomy.index_of(index.category_id).astype(np.int32) if policies.own_source else None
+        decisions = duplicates.decide(
+            table, policies.images, policies.products, index.first_image, index.image_md5, own
+        )
+    skipped = (decisions.decided >= 0) & policies.skip_decided
+    return Plan(chunk, decisions, np.flatnonzero(~skipped).tolist(), clock() - began)
+
+
+def _undecided(products: int, images: int) -> Decisions:
+    nothing = np.full(products, -1, dtype=np.int32)
+    overrides = Overrides(
+        known=np.zeros(images, dtype=np.bool_),
+        base=np.zeros(images, dtype=np.float32),
+        start=np.zeros(images + 1, dtype=np.int64),
+        class_index=np.zeros(0, dtype=np.int32),
+        value=np.zeros(0, dtype=np.float32),
+    )
+    return Decisions(nothing, nothing, np.zeros(products, dtype=np.int8), overrides)

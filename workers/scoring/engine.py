@@ -1,0 +1,269 @@
+"""The scoring engine: chunks in, results out, one device. Pictures of the next chunk are decoded during this one."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from shared.domain import views
+from shared.domain.duplicates import DuplicateTable
+from shared.domain.ensemble import Ensemble, Input
+from shared.domain.taxonomy import Taxonomy
+from shared.packs import NO_CATEGORY, PackIndex
+from shared.ports import Clock
+from shared.settings import ScoringSettings
+from workers.scoring.accumulate import DeviceMeans
+from workers.scoring.ahead import Bounds, DecodeAhead, Picture
+from workers.scoring.batches import Batches
+from workers.scoring.buffers import InputBuffers, resized_as
+from workers.scoring.chunks import ChunkInput, ChunkResult, Plan, Policies, ProductResult, plan
+from workers.scoring.results import Results
+from workers.scoring.summaries import Summariser
+from workers.vision.decode import DecodeLimits
+from workers.vision.devices import DeviceTooSmallError, cores, device_memory, out_of_memory, resolve_precision
+from workers.vision.forward import logits
+
+__all__ = ["ChunkInput", "ChunkResult", "Device", "Engine", "Network", "Policies", "ProductResult"]
+
+_AHEAD_BYTES = 512 * 2**20
+
+
+def _ignore(_: int) -> None:
+    """Nobody wants to know."""
+
+
+class Network(Protocol):
+    """A member ready to run: in eval mode on the device, float32, with mean and deviation filled in."""
+
+    @property
+    def module(self) -> nn.Module:
+        """Takes [n, 3, size, size], gives logits [n, classes]."""
+
+    @property
+    def input(self) -> Input:
+        """How its pictures are prepared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Where and how to compute. `precision` may be auto; `batch_images` None means: chosen for the device."""
+
+    device: torch.device
+    precision: str = "auto"
+    batch_images: int | None = None
+
+
+@dataclass(slots=True)
+class _Spent:
+    """Seconds waiting for pictures and decoding them, and pictures that went through the network."""
+
+    waiting: float = 0.0
+    decoding: float = 0.0
+    scored: int = 0
+
+
+class Engine:
+    """Scores chunks with every member and view of an ensemble in one pass.
+
+    Used by one thread at a time. `batch_images` is the shape of every batch; it is halved when memory runs out, which
+    `on_halved` gets to know, and may be set between runs to the shape that a job has stored.
+    """
+
+    def __init__(
+        self,
+        ensemble: Ensemble,
+        taxonomy: Taxonomy,
+        networks: Mapping[str, Network],
+        table: DuplicateTable | None,
+        policies: Policies,
+        *,
+        on: Device,
+        settings: ScoringSettings,
+        keep_scores: bool = False,
+        on_halved: Callable[[int], None] = _ignore,
+        clock: Clock = time.perf_counter,
+    ) -> None:
+        members = [name for name in ensemble.members if any(name in c for c in ensemble.combinations.values())]
+        self.device = on.device
+        self.precision = resolve_precision(on.precision, on.device)
+        self.on_halved = on_halved
+        self._networks = [networks[name] for name in members]
+        self._views = [views.parse(name) for name in ensemble.views]
+        self._combinations = list(ensemble.combinations)
+        combined = list(ensemble.combinations.values())
+        self._means = DeviceMeans(ensemble.means, members, combined, len(self._views), on.device)
+        self._taxonomy = taxonomy
+        self._table = table
+        self._policies = policies
+        self._summariser = Summariser(taxonomy, settings.top_k, on.device)
+        self._keep_scores = keep_scores
+        self._clock = clock
+        largest = max(network.input.size for network in self._networks)
+        self._limits = DecodeLimits(settings.decode_cap_pixels, settings.refuse_pixels, largest)
+        self.batch_images = on.batch_images or settings.batch_images or _batch_images(on.device, largest)
+        self._pool = ThreadPoolExecutor(settings.decode_threads or cores(), thread_name_prefix="decode")
+
+    def run(self, chunks: Iterator[ChunkInput]) -> Iterator[ChunkResult]:
+        """The result of each chunk, in order. `chunks` is advanced by another thread, at most two ahead.
+
+        Raises what `chunks` raises, and DeviceTooSmallError. A fault of a product is in its result.
+        """
+        plans = (plan(chunk, self._table, self._policies, self._taxonomy, self._clock) for chunk in chunks)
+        with self._ahead(plans) as ahead:
+            for chunk_plan, pictures in ahead:
+                yield self._score(chunk_plan, pictures, self.batch_images, self._halved)
+
+    def answer(self, pictures: Sequence[bytes]) -> tuple[ProductResult, dict[str, float]]:
+        """One product of one or more images, now: its result and the seconds per stage.
+
+        The batch is no larger than the product, to be quick.
+        """
+        lengths = np.array([len(picture) for picture in pictures], dtype=np.int64)
+        digests = b"".join(hashlib.md5(picture, usedforsecurity=False).digest() for picture in pictures)
+        index = PackIndex(
+            product_id=np.zeros(1, np.int64),
+            offset=np.zeros(1, np.int64),
+            length=lengths.sum(keepdims=True),
+            category_id=np.full(1, NO_CATEGORY),
+            first_image=np.array([0, len(pictures)], dtype=np.int64),
+            image_offset=np.cumsum(lengths) - lengths,
+            image_length=lengths,
+            image_md5=np.frombuffer(digests, dtype=">u8").reshape(-1, 2).astype(np.uint64),
+        )
+        chunk = ChunkInput("answer", index, b"".join(pictures), 0)
+        asked = plan(chunk, self._table, self._policies, self._taxonomy, self._clock)
+        result = self._score_alone(asked, min(self.batch_images, len(pictures)), _ignore)
+        return result.products[0], result.seconds
+
+    def warm_up(self) -> None:
+        """Run one empty batch, so that the engine is ready and `batch_images` fits. Raises DeviceTooSmallError."""
+        while self._out_of_memory(self._run_empty_batch):
+            self.batch_images = self._half(self.batch_images)
+
+    def close(self) -> None:
+        """End the decoding threads."""
+        self._pool.shutdown()
+
+    def _ahead(self, plans: Iterator[Plan]) -> DecodeAhead:
+        bounds = Bounds(pictures=2 * self.batch_images, bytes=_AHEAD_BYTES)
+        return DecodeAhead(plans, self._pool, self._limits, bounds, self._clock)
+
+    def _score(
+        self, chunk_plan: Plan, pictures: Iterator[Picture], batch_images: int, halved: Callable[[int], None]
+    ) -> ChunkResult:
+        """The chunk's result; when memory runs out, all of it again at half the shape."""
+        results: list[ChunkResult] = []
+        if self._out_of_memory(lambda: results.append(self._score_once(chunk_plan, pictures, batch_images))):
+            batch_images = self._half(batch_images)
+            halved(batch_images)
+            again = self._score_alone(chunk_plan, batch_images, halved)
+            return replace(again, halvings=again.halvings + 1)
+        return results[0]
+
+    def _score_alone(self, chunk_plan: Plan, batch_images: int, halved: Callable[[int], None]) -> ChunkResult:
+        """The result of a chunk that no other follows."""
+        with self._ahead(iter([chunk_plan])) as ahead:
+            (result,) = (self._score(of_chunk, pictures, batch_images, halved) for of_chunk, pictures in ahead)
+        return result
+
+    def _halved(self, batch_images: int) -> None:
+        self.batch_images = batch_images
+        self.on_halved(batch_images)
+
+    def _half(self, batch_images: int) -> int:
+        if batch_images == 1:
+            raise DeviceTooSmallError(
+                f"the {self.device.type} device is too small for this ensemble: one picture at a time does not fit; "
+                "use a larger device or fewer members"
+            )
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return batch_images // 2
+
+    def _out_of_memory(self, attempt: Callable[[], None]) -> bool:
+        """Make the attempt; whether memory ran out in it. Returns once the attempt's own memory is free again."""
+        try:
+            attempt()
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            return True
+        return False
+
+    @torch.inference_mode()
+    def _run_empty_batch(self) -> None:
+        inputs = (network.input for network in self._networks)
+        self._means.of_images(self._forward(InputBuffers(inputs, self.batch_images, self.device).full()))
+
+    def _score_once(self, chunk_plan: Plan, pictures: Iterator[Picture], batch_images: int) -> ChunkResult:
+        began = self._clock()
+        results = Results(chunk_plan, self._taxonomy, self._combinations, self._summariser, self._keep_scores)
+        batches = Batches(
+            self._means,
+            InputBuffers((network.input for network in self._networks), batch_images, self.device),
+            self._forward,
+            chunk_plan.decisions.overrides,
+            (batch_images, self._taxonomy.classes),
+            results.add,
+        )
+        spent = self._gather(chunk_plan, pictures, batches, results)
+        products = results.in_order()
+        return ChunkResult(
+            key=chunk_plan.chunk.key,
+            products=products,
+            decided=len(products) - len(chunk_plan.network),
+            scored_images=spent.scored,
+            seconds={
+                "look-up": chunk_plan.seconds,
+                "decode": spent.decoding,
+                "forward": max(self._clock() - began - spent.waiting, 0.0),
+            },
+            batch_images=batch_images,
+            precision=self.precision,
+            halvings=0,
+            scores=results.scores() if self._keep_scores else None,
+        )
+
+    def _gather(self, chunk_plan: Plan, pictures: Iterator[Picture], batches: Batches, results: Results) -> "_Spent":
+        """Send a chunk's pictures through the batches, product by product."""
+        spent = _Spent()
+        first_image = chunk_plan.chunk.index.first_image
+        for product in chunk_plan.network:
+            batches.begin(product)
+            for _ in range(first_image[product], first_image[product + 1]):
+                asked = self._clock()
+                picture = next(pictures)
+                spent.waiting += self._clock() - asked
+                spent.decoding += picture.seconds
+                batches.take(picture)
+            gathered = batches.end()
+            spent.scored += gathered.network
+            if not gathered.answer:
+                results.add_empty(gathered)
+        batches.close()
+        return spent
+
+    def _forward(self, batches: dict[Input, Tensor]) -> Tensor:
+        outputs = []
+        for network in self._networks:
+            batch = batches[resized_as(network.input)]
+            of_views = [
+                self._means.enter(logits(network.module, batch, spec, network.input, self.precision))
+                for spec in self._views
+            ]
+            outputs.append(torch.stack(of_views))
+        return torch.stack(outputs)
+
+
+def _batch_images(device: torch.device, largest: int) -> int:
+    """32 on a CPU, where more gains nothing; on a GPU 512, or fewer for large pictures and small memories."""
+    if device.type == "cpu":
+        return 32
+    share = device_memory(device) / (16 * 2**30) * (180 / largest) ** 2  # 512 of 180 pixels take well under 16 GiB
+    return int(min(512, max(32, 512 * share // 32 * 32)))

@@ -1,0 +1,96 @@
+"""The engines a worker keeps in memory, and the shape in which a job's first one decides for all others."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from shared.domain import states
+from shared.domain.errors import ShelverError
+from shared.domain.records import Job, JobOptions
+from shared.ports import Jobs
+from workers.scoring.chunks import ChunkInput, ChunkResult
+
+
+class CannotRunError(ShelverError):
+    """This device cannot run what the job was begun with: another worker has to."""
+
+
+class Engine(Protocol):
+    """What the worker needs of `workers.scoring.engine.Engine`: how it runs, and that it does."""
+
+    precision: str
+    batch_images: int  # shrinks when memory runs out; may be set between runs
+
+    def run(self, chunks: Iterator[ChunkInput], /) -> Iterator[ChunkResult]:
+        """Score chunks in order; the next ones are pulled while one is on the device."""
+
+    def close(self) -> None:
+        """Free what it holds."""
+
+
+OnHalved = Callable[[int], None]
+EngineFactory = Callable[[Job, OnHalved], Engine]
+"""Load the job's ensemble in its precision and batch shape, chosen for the device where the job has none yet.
+
+Returns once the device has run a batch. Raises CannotRunError where the device does not have the precision."""
+
+Resident = tuple[str, str, str, JobOptions]
+
+
+def resident(job: Job) -> Resident:
+    """Jobs of equal values share an engine."""
+    return (job.ensemble, job.version, job.dataset_fingerprint, job.options)
+
+
+class Engines:
+    """The last used engines, at most `limit`."""
+
+    def __init__(self, jobs: Jobs, factory: EngineFactory, on_halved: OnHalved, limit: int) -> None:
+        self._jobs = jobs
+        self._factory = factory
+        self._on_halved = on_halved
+        self._limit = limit
+        self._engines: OrderedDict[Resident, Engine] = OrderedDict()
+
+    def has(self, job: Job) -> bool:
+        """Whether an engine that can run the job is in memory."""
+        engine = self._engines.get(resident(job))
+        return engine is not None and job.precision in ("", engine.precision)
+
+    def of(self, job_id: str) -> Engine:
+        """An engine that runs as the job does; the first one ever writes how that is into the job's row.
+
+        Not while the engine runs. Raises CannotRunError, StoreUnavailableError and whatever loading raises.
+        """
+        while True:
+            job = self._jobs.job(job_id)
+            engine = self._engine(job)
+            if job.precision:
+                engine.batch_images = job.batch_images
+                return engine
+            if job.state in states.ENDED:
+                return engine
+            shape = states.resolve_precision(job, precision=engine.precision, batch_images=engine.batch_images)
+            if self._jobs.swap_job(job, shape):
+                return engine
+
+    def clear(self) -> None:
+        """Free everything."""
+        while self._engines:
+            self._engines.popitem(last=False)[1].close()
+
+    def _engine(self, job: Job) -> Engine:
+        key = resident(job)
+        if self.has(job):
+            self._engines.move_to_end(key)
+            return self._engines[key]
+        if key in self._engines:
+            self._engines.pop(key).close()
+        while len(self._engines) >= self._limit:
+            self._engines.popitem(last=False)[1].close()
+        engine = self._factory(job, self._on_halved)
+        if job.precision not in ("", engine.precision):
+            engine.close()
+            raise CannotRunError(f"this worker runs {engine.precision}, the job was begun in {job.precision}")
+        self._engines[key] = engine
+        return engine

@@ -1,0 +1,90 @@
+"""The engine of an ensemble version, read from the object store."""
+
+import torch
+
+from shared import duplicate_tables, layout
+from shared.domain import ensemble, taxonomy
+from shared.domain.ensemble import Ensemble, ImagePolicy, ProductPolicy
+from shared.domain.errors import ConflictError
+from shared.domain.records import EnsembleVersion, JobOptions
+from shared.domain.taxonomy import Taxonomy
+from shared.ports import Objects
+from shared.settings import ScoringSettings
+from workers.scoring.chunks import Policies
+from workers.scoring.engine import Device, Engine
+from workers.vision.devices import DeviceTooSmallError, cores, out_of_memory, resolve_device, resolve_precision
+from workers.vision.model import LoadedMember, load_member
+
+
+def load_engine(
+    objects: Objects,
+    version: EnsembleVersion,
+    options: JobOptions,
+    dataset_fingerprint: str,
+    settings: ScoringSettings,
+    *,
+    batch_images: int = 0,
+    precision: str = "",
+) -> Engine:
+    """An engine that has run a batch and is ready to score a dataset, given by its fingerprint, by `version`.
+
+    `batch_images` and `precision` are those a job has stored; 0 and empty: chosen for the device. The batch shape may
+    come out smaller, if memory asks for it. Raises
+    UnsupportedPrecisionError, DeviceTooSmallError, NotFoundError, and ConflictError where parts do not fit together.
+    """
+    device = resolve_device(settings.device)
+    resolved_precision = resolve_precision(precision or "auto", device)
+    if device.type == "cpu":
+        torch.set_num_threads(min(torch.get_num_threads(), cores()))
+    classes = taxonomy.parse(objects.read(layout.categories(version.dataset)), layout.categories(version.dataset))
+    resolved = ensemble.from_plain(version.document)
+    table_key = version.duplicate_table
+    engine = Engine(
+        resolved,
+        classes,
+        _load_networks(objects, version, resolved, classes, device),
+        duplicate_tables.read(objects, table_key, classes.classes) if table_key else None,
+        Policies(
+            images=_image_policy(options.image_duplicates),
+            products=_product_policy(options.product_duplicates),
+            skip_decided=options.skip_decided,
+            own_source=dataset_fingerprint == version.dataset_fingerprint,
+        ),
+        on=Device(device, resolved_precision, batch_images or None),
+        settings=settings,
+        keep_scores=options.keep_scores,
+    )
+    engine.warm_up()
+    return engine
+
+
+def _load_networks(
+    objects: Objects, version: EnsembleVersion, resolved: Ensemble, classes: Taxonomy, device: torch.device
+) -> dict[str, LoadedMember]:
+    """The members that any combination names."""
+    networks: dict[str, LoadedMember] = {}
+    for name in {name for combination in resolved.combinations.values() for name in combination}:
+        try:
+            networks[name] = load_member(objects, version.runs[name], device, torch.float32)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            raise DeviceTooSmallError(f"the {device.type} device has no room for the weights of '{name}'") from error
+        if networks[name].taxonomy != classes.fingerprint:
+            whole = f"{version.name}@{version.version}"
+            raise ConflictError(f"run {version.runs[name]} of '{name}' was trained on other classes than {whole}")
+    return networks
+
+
+def _image_policy(name: str) -> ImagePolicy:
+    for policy in ("none", "unique", "majority", "l1", "l2", "softmax"):
+        if policy == name:
+            return policy
+    raise ConflictError(f"this Shelver knows no policy '{name}' for image duplicates")
+
+
+def _product_policy(name: str) -> ProductPolicy:
+    for policy in ("none", "unique", "majority"):
+        if policy == name:
+            return policy
+    raise ConflictError(f"this Shelver knows no policy '{name}' for product duplicates")

@@ -1,0 +1,141 @@
+"""From finished products to results: duplicates that decide, predictions, errors, kept scores."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from shared.domain.duplicates import DECIDED_BY_IMAGES
+from shared.domain.predictions import Summary, assemble, one_hot
+from shared.domain.records import Prediction
+from shared.domain.taxonomy import Taxonomy
+from workers.scoring.batches import Finished, Gathered
+from workers.scoring.chunks import Plan, ProductResult
+from workers.scoring.summaries import KEPT, Summariser
+
+Predictions = Mapping[str, Prediction]
+Scores = tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]
+
+
+class Results:
+    """Collects the results of one chunk's products, in any order of arrival."""
+
+    def __init__(
+        self, plan: Plan, taxonomy: Taxonomy, combinations: Sequence[str], summariser: Summariser, keep_scores: bool
+    ) -> None:
+        self._plan = plan
+        self._taxonomy = taxonomy
+        self._combinations = combinations
+        self._summariser = summariser
+        self._keep_scores = keep_scores
+        self._results: dict[int, ProductResult] = {}
+        self._scores: dict[int, Scores] = {}
+        network = set(plan.network)
+        for product in range(len(plan.chunk.index)):
+            if product not in network:
+                self._add_overridden(product, {})
+
+    def in_order(self) -> list[ProductResult]:
+        """One result per product of the chunk."""
+        return [self._results[product] for product in range(len(self._plan.chunk.index))]
+
+    def add_empty(self, gathered: Gathered) -> None:
+        """A product of which no image is left."""
+        if self._class_of(gathered.product) >= 0:
+            self._add_overridden(gathered.product, {})
+        elif gathered.reason:
+            self._add_error(gathered.product, f"no image of it can be decoded; the first: {gathered.reason}")
+        else:
+            self._add_error(gathered.product, "it has no images")
+
+    @torch.inference_mode()
+    def add(self, finished: Finished) -> None:
+        """Products that went through the means."""
+        answer = torch.where(finished.answer_sound.unsqueeze(-1), finished.answer, finished.network)
+        network_sound = finished.network_sound.cpu().numpy()
+        answer_sound = finished.answer_sound.cpu().numpy()
+        with_duplicates = self._predictions(answer, answer_sound | network_sound)
+        alone = self._predictions(finished.network, network_sound)
+        kept = self._summariser.keep(answer.flatten(0, 1)) if self._keep_scores else None
+        for row, gathered in enumerate(finished.products):
+            if kept is not None:
+                rows = np.arange(len(self._combinations)) * answer.shape[1] + row
+                self._scores[gathered.product] = kept.class_index[rows], kept.probability[rows]
+            overridden = bool(answer_sound[:, row].any())
+            self._add(gathered, with_duplicates[row], alone[row], overridden)
+
+    def scores(self) -> dict[str, npt.NDArray[np.generic]]:
+        """The arrays that `ChunkResult.scores` describes."""
+        kept = [p for p, result in sorted(self._results.items()) if result.predictions]
+        pairs = [self._scores[product] for product in kept]
+        shape = (0, len(self._combinations), min(KEPT, self._taxonomy.classes))
+        probability = np.stack([p for _, p in pairs]) if pairs else np.zeros(shape, np.float32)
+        return {
+            "product": self._plan.chunk.index.product_id[kept],
+            "combination": np.array(self._combinations),
+            "class_index": np.stack([c for c, _ in pairs]) if pairs else np.zeros(shape, np.int32),
+            "probability": probability,
+            "rest": np.maximum(1 - probability.sum(axis=2, dtype=np.float64), 0).astype(np.float32),
+        }
+
+    def _predictions(self, probabilities: torch.Tensor, sound: npt.NDArray[np.bool_]) -> Sequence[Predictions]:
+        """Per row, the combinations that are sound."""
+        summary = self._summariser.summarise(probabilities.flatten(0, 1))
+        rows = np.flatnonzero(sound)
+        some = Summary(*(getattr(summary, item.name)[rows] for item in fields(Summary)))
+        by_row: list[dict[str, Prediction]] = [{} for _ in range(sound.shape[1])]
+        for place, prediction in zip(rows.tolist(), assemble(some, self._taxonomy), strict=True):
+            combination, row = divmod(place, sound.shape[1])
+            by_row[row][self._combinations[combination]] = prediction
+        return by_row
+
+    def _add(self, gathered: Gathered, answer: Predictions, alone: Predictions, overridden: bool) -> None:
+        product = gathered.product
+        if self._class_of(product) >= 0:
+            self._add_overridden(product, alone)
+        elif len(answer) < len(self._combinations):
+            contradiction = "its duplicates contradict each other and no image of it can be decoded"
+            self._add_error(product, "the networks' output is not finite" if gathered.network else contradiction)
+        else:
+            share = self._share(product) if overridden else 0.0
+            source = "image duplicate" if share else "model"
+            self._set(product, ProductResult(self._id(product), source, share, answer, alone))
+
+    def _add_overridden(self, product: int, alone: Predictions) -> None:
+        """A product whose class duplicates give, whatever the network says."""
+        decisions, class_index = self._plan.decisions, self._class_of(product)
+        by_images = decisions.product_class[product] < 0 and decisions.decided_by[product] == DECIDED_BY_IMAGES
+        source = "image duplicate" if by_images else "product duplicate"
+        prediction = one_hot(class_index, self._taxonomy)
+        predictions = dict.fromkeys(self._combinations, prediction)
+        if self._keep_scores:
+            self._scores[product] = self._one_hot_scores(class_index)
+        self._set(product, ProductResult(self._id(product), source, self._share(product), predictions, alone))
+
+    def _one_hot_scores(self, class_index: int) -> Scores:
+        others = np.delete(np.arange(self._taxonomy.classes, dtype=np.int32), class_index)
+        row = np.concatenate([[class_index], others]).astype(np.int32)[:KEPT]
+        probability = (np.arange(len(row)) == 0).astype(np.float32)
+        return np.tile(row, (len(self._combinations), 1)), np.tile(probability, (len(self._combinations), 1))
+
+    def _class_of(self, product: int) -> int:
+        """The class that product duplicates, or else images that all agree, give; -1 for none."""
+        decisions = self._plan.decisions
+        by_key = int(decisions.product_class[product])
+        return by_key if by_key >= 0 else int(decisions.decided[product])
+
+    def _share(self, product: int) -> float:
+        first = self._plan.chunk.index.first_image
+        known = self._plan.decisions.overrides.known[first[product] : first[product + 1]]
+        return float(known.mean()) if len(known) else 0.0
+
+    def _add_error(self, product: int, reason: str) -> None:
+        self._set(product, ProductResult(self._id(product), error=reason))
+
+    def _set(self, product: int, result: ProductResult) -> None:
+        self._results[product] = result
+
+    def _id(self, product: int) -> int:
+        return int(self._plan.chunk.index.product_id[product])

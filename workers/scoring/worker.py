@@ -1,0 +1,214 @@
+"""The worker around the engine: claims chunks as the engine pulls them, stores what it computed, and lets go in order.
+
+A claim comes before the engine is loaded, so that a model that never loads is seen. Losing a compare-and-set means that
+somebody else has the chunk: what was computed for it is dropped silently.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from shared import layout
+from shared.domain import states
+from shared.domain.errors import NotFoundError, ShelverError, StoreUnavailableError
+from shared.domain.records import SCHEMA, Chunk, Job
+from shared.ports import Clock, Jobs, Objects
+from shared.settings import Settings
+from shared.swaps import update_job
+from workers.scoring import writing
+from workers.scoring.chunks import ChunkInput, ChunkResult
+from workers.scoring.claims import Claims
+from workers.scoring.engines import CannotRunError, Engine, EngineFactory, Engines
+from workers.scoring.reading import ChunkReader
+
+log = logging.getLogger(__name__)
+
+READ_TRIES = 4
+FIRST_BACK_OFF, MOST_BACK_OFF = 0.2, 5.0  # seconds between tries of a store that is away
+
+T = TypeVar("T")
+
+
+class EngineFailedError(Exception):
+    """The engine raised what is no product's fault; the process should start afresh."""
+
+
+class Worker:
+    """Handles messages one by one. `stop` may be called from any thread."""
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        objects: Objects,
+        engine_factory: EngineFactory,
+        settings: Settings,
+        *,
+        worker_id: str,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self._jobs = jobs
+        self._objects = objects
+        self._settings = settings
+        self._clock = clock
+        self._reader = ChunkReader(objects)
+        self.claims = Claims(jobs, worker_id, settings.leases.beat_seconds)
+        self.engines = Engines(jobs, engine_factory, self._halved, settings.scoring.resident_engines)
+        self._job = ""
+        self._stopped = threading.Event()
+        self._fetch_seconds: dict[str, float] = {}
+
+    def stop(self) -> None:
+        """Take nothing more and hand back, uncounted, what is held."""
+        self._stopped.set()
+        self.claims.stop()
+
+    def handle(self, message: Mapping[str, Any]) -> None:
+        """Run the message's chunks, then go on with sent ones of the ensembles in memory, straight from the rows.
+
+        Raises EngineFailedError after giving up what was held.
+        """
+        if message["schema"] > SCHEMA:
+            log.warning("a message of schema %s is left to a newer worker", message["schema"])
+            return
+        until = self._clock() + self._settings.scoring.resident_seconds
+        job, chunks = message["job"], list(message["chunks"])
+        while chunks and not self._stopped.is_set():
+            self._run(job, chunks)
+            job, chunks = self._patiently(self._next_sent) if self._clock() < until else ("", [])
+
+    def _next_sent(self) -> tuple[str, list[str]]:
+        """Sent chunks of the oldest running job whose ensemble is in memory: as many as a message, or one solo one."""
+        for job in reversed(self._jobs.jobs(("running",))):
+            if self.engines.has(job):
+                sent = self._jobs.chunks(job.id, ("sent",), limit=self._settings.dispatch.message_chunks)
+                if sent:
+                    return job.id, [chunk.id for chunk in sent]
+        return "", []
+
+    def _run(self, job_id: str, chunk_ids: Sequence[str]) -> None:
+        """Pipelines over the chunks until none is left: one per solo chunk, and a new one when the shape changes."""
+        self._job = job_id
+        waiting = list(chunk_ids)
+        try:
+            while waiting and not self._stopped.is_set():
+                first = self._patiently(partial(self._first, job_id, waiting.pop(0)))
+                if first is not None:
+                    self._pipeline(*first, waiting)
+        except CannotRunError as error:
+            self._insist(partial(self.claims.hand_back, str(error)))
+            self._stopped.wait(MOST_BACK_OFF)  # whoever can run it should find it first
+        except StoreUnavailableError as error:
+            log.warning("handing back: %s", error)
+            self._insist(self.claims.hand_back)
+
+    def _first(self, job_id: str, chunk_id: str) -> tuple[Job, Chunk] | None:
+        """Claim a chunk to begin a pipeline with; None when it, or its job, is not to be run any more."""
+        try:
+            job = self._jobs.job(job_id)
+        except NotFoundError:
+            return None
+        if job.state != "running":
+            return None
+        self.claims.ready = self.engines.has(job)
+        chunk = self.claims.claim(chunk_id)
+        return None if chunk is None else (job, chunk)
+
+    def _pipeline(self, job: Job, first: Chunk, waiting: list[str]) -> None:
+        """Score `first` and what can run beside it, taken from `waiting`."""
+        try:
+            engine = self._patiently(partial(self.engines.of, job.id))
+            self.claims.ready = True
+            self.claims.beat()  # at once: from now on a loss may be the chunk's own doing
+            for result in engine.run(self._inputs(job, engine, first, waiting)):
+                self._insist(partial(self._write, result))
+        except (StoreUnavailableError, CannotRunError):
+            raise
+        except Exception as error:
+            log.exception("the engine failed")
+            self.engines.clear()
+            if isinstance(error, ShelverError):  # a dataset or an ensemble that is not as it should be
+                self.claims.ready = False
+            words = str(error) or type(error).__name__
+            self._insist(partial(self.claims.give_up, words))
+            raise EngineFailedError(words) from error
+
+    def _inputs(self, job: Job, engine: Engine, first: Chunk, waiting: list[str]) -> Iterator[ChunkInput]:
+        """Claimed chunks as the engine pulls them; runs in a thread of the engine's."""
+        yield self._read(job, first)
+        if first.solo:
+            return
+        while waiting and not self._stopped.is_set() and self._patiently(partial(self._goes_on, job, engine)):
+            if self._patiently(partial(self._is_solo, waiting[0])):
+                return
+            chunk = self._patiently(partial(self.claims.claim, waiting.pop(0)))
+            if chunk is not None:
+                yield self._read(job, chunk)
+
+    def _goes_on(self, job: Job, engine: Engine) -> bool:
+        row = self._jobs.job(job.id)
+        return row.state == "running" and row.batch_images == engine.batch_images
+
+    def _is_solo(self, chunk_id: str) -> bool:
+        try:
+            return self._jobs.chunk(chunk_id).solo
+        except NotFoundError:
+            return False
+
+    def _read(self, job: Job, chunk: Chunk) -> ChunkInput:
+        began = self._clock()
+        read = self._patiently(partial(self._reader.read, job, chunk))
+        self._fetch_seconds[chunk.id] = self._clock() - began
+        return read
+
+    def _write(self, result: ChunkResult) -> None:
+        """Outcomes first, then the chunk's end. May be repeated."""
+        chunk = self.claims.mine(result.key)
+        if chunk is None:
+            return
+        state = self._jobs.job(chunk.job).state
+        if state != "running":
+            self.claims.end(chunk, states.cancel_chunk if state == "cancelling" else states.hand_back)
+            return
+        began = self._clock()
+        kept = writing.scores(result)
+        key = layout.chunk_scores(chunk.job, chunk.id, chunk.generation) if kept else ""
+        if kept:
+            self._objects.put(key, kept)
+        self._jobs.add_outcomes(writing.outcomes(chunk, result))
+        seconds = {"fetch": self._fetch_seconds.pop(chunk.id, 0.0), "write": self._clock() - began}
+        self.claims.end(chunk, partial(writing.finished, result=result, seconds=seconds, scores_key=key))
+
+    def _halved(self, batch_images: int) -> None:
+        def change(row: Job) -> Job | None:
+            going = row.state in ("running", "cancelling") and row.batch_images > batch_images
+            return states.halve(row, batch_images=batch_images) if going else None
+
+        log.warning("out of memory: batch shape halved to %s", batch_images)
+        self._insist(lambda: update_job(self._jobs, self._job, change))
+
+    def _patiently(self, action: Callable[[], T]) -> T:
+        """The action's value; raises StoreUnavailableError only after several tries."""
+        wait = FIRST_BACK_OFF
+        for _ in range(READ_TRIES - 1):
+            try:
+                return action()
+            except StoreUnavailableError:
+                self._stopped.wait(wait)
+                wait *= 2
+        return action()
+
+    def _insist(self, action: Callable[[], object]) -> None:
+        """Try until it is done or this worker stops: meanwhile the beats go on, and nothing computed is thrown away."""
+        wait = FIRST_BACK_OFF
+        while True:
+            try:
+                action()
+                return
+            except StoreUnavailableError as error:
+                log.warning("trying again: %s", error)
+            if self._stopped.wait(wait):
+                return
+            wait = min(2 * wait, MOST_BACK_OFF)

@@ -1,0 +1,118 @@
+"""What a member trains on and what it is judged on, from pack indexes alone."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from shared import layout
+from shared.domain import keys, splits
+from shared.domain.digests import mix, scatter, seed_of
+from shared.domain.ensemble import Split
+from shared.domain.errors import BadInputError
+from shared.domain.taxonomy import Taxonomy
+from shared.packs import Manifest, read_indexes
+from shared.ports import Objects
+
+Int8 = npt.NDArray[np.int8]
+Int64 = npt.NDArray[np.int64]
+Bool = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Images:
+    """k images in dump order: where each one lies, and which product and class it belongs to."""
+
+    pack_keys: tuple[str, ...]  # object keys of the packs
+    pack: npt.NDArray[np.int32]  # int32[k], place in `pack_keys`
+    offset: Int64  # int64[k], from the start of the pack
+    length: Int64  # int64[k]
+    product_id: Int64  # int64[k]
+    number: Int64  # int64[k], the image's place in its product
+    class_index: Int64  # int64[k]
+    row: Int64  # int64[k], place among all images of the dataset
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def take(self, keep: Bool) -> "Images":
+        """The images where `keep` (bool[k]) holds."""
+        return Images(
+            self.pack_keys,
+            self.pack[keep],
+            self.offset[keep],
+            self.length[keep],
+            self.product_id[keep],
+            self.number[keep],
+            self.class_index[keep],
+            self.row[keep],
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parts:
+    """A dataset divided for one member. `held_out` holds the images of the holdout and of the blend part."""
+
+    training: Images
+    held_out: Images
+    part: Int8  # int8[len(held_out)], HOLDOUT or BLEND
+    seen: Bool  # bool[len(held_out)], some image of its product is also one of the training part
+
+
+def divide(objects: Objects, manifest: Manifest, taxonomy: Taxonomy, split: Split) -> Parts:
+    """The parts of a dataset: labelled products only; `watch` products are taken out of training (I10)."""
+    images, product, product_id, first_image, md5 = _read(objects, manifest, taxonomy)
+    part = splits.assign(split, product_id, first_image, md5)
+    kept = splits.undropped(split, part, first_image, md5) & (images.class_index >= 0)
+    image_part = part[product]
+    watched = splits.watch(split.seed, product_id)[product]
+    in_training = image_part == splits.TRAINING
+    training = images.take(kept & in_training & ~watched)
+    if len(training) < 2:
+        raise BadInputError(
+            f"dataset {manifest.dataset}",
+            f"{len(training)} labelled images are left to train on, at least 2 are needed",
+            remedy="lower the split's holdout, or ingest more labelled products",
+        )
+    held = kept & ~in_training
+    known = keys.count(md5[in_training], np.zeros(int(in_training.sum()), dtype=np.int32)).find(md5) >= 0
+    seen = np.zeros(len(product_id), dtype=np.bool_)
+    seen[product[known]] = True
+    return Parts(training, images.take(held), image_part[held], seen[product[held]])
+
+
+def epoch_order(images: Images, seed: int, epoch: int) -> Int64:
+    """The order of an epoch's images, from (seed, epoch, product, image) alone: int64[k], rows of `images`."""
+    return np.argsort(_hashes(images, seed, epoch, "order"), kind="stable")
+
+
+def epoch_bits(images: Images, seed: int, epoch: int, word: str) -> Bool:
+    """One random bit per image, from (seed, epoch, word, product, image) alone: bool[k]."""
+    return (_hashes(images, seed, epoch, word) >> np.uint64(63)).astype(np.bool_)
+
+
+def _hashes(images: Images, seed: int, epoch: int, word: str) -> npt.NDArray[np.uint64]:
+    own = seed_of(seed, epoch, word)
+    return mix(scatter(own, images.product_id) ^ scatter(own, images.number))
+
+
+def _read(
+    objects: Objects, manifest: Manifest, taxonomy: Taxonomy
+) -> tuple[Images, Int64, Int64, Int64, npt.NDArray[np.uint64]]:
+    indexes = [index for _, index in read_indexes(objects, manifest)]
+    counts = np.concatenate([np.diff(index.first_image) for index in indexes])
+    product = np.repeat(np.arange(len(counts)), counts)
+    first_image = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    product_id = np.concatenate([index.product_id for index in indexes])
+    classes = taxonomy.index_of(np.concatenate([index.category_id for index in indexes]))
+    images = Images(
+        pack_keys=tuple(layout.pack(ref.dataset, ref.number) for ref in manifest.packs),
+        pack=np.repeat(np.arange(len(indexes)), [index.images for index in indexes]).astype(np.int32),
+        offset=np.concatenate([index.image_offset for index in indexes]),
+        length=np.concatenate([index.image_length for index in indexes]),
+        product_id=product_id[product],
+        number=np.arange(len(product)) - first_image[product],
+        class_index=classes[product],
+        row=np.arange(len(product)),
+    )
+    return images, product, product_id, first_image, np.concatenate([index.image_md5 for index in indexes])

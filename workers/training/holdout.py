@@ -1,0 +1,161 @@
+"""What a trained network says of the products it has not seen: scores, and the accuracies they give."""
+
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from shared import layout
+from shared.domain import intervals, splits, views
+from shared.domain.ensemble import Member
+from shared.ports import Objects
+from workers.training.dataset import Parts
+from workers.training.loop import Device, PreemptedError
+from workers.training.pictures import PictureSource
+from workers.vision.forward import forward_probabilities
+
+VIEWS = ("plain", "hflip")
+"""Views that holdout scores are stored for: the same for every run, since a run knows no ensemble."""
+FILE_ROWS = 4096
+_BATCH_IMAGES = 128
+
+Scores = npt.NDArray[np.float16]
+Bool = npt.NDArray[np.bool_]
+Int64 = npt.NDArray[np.int64]
+
+
+def scores_key(run: str, number: int) -> str:
+    """The file of a run's holdout scores, float16 [rows, views, classes], that starts at `file_starts()[number]`."""
+    return layout.run_file(run, f"holdout/scores-{number:05d}.npy")
+
+
+def file_starts(product_id: Int64) -> Int64:
+    """Where the files of holdout scores start: every `FILE_ROWS` images, moved on to the next product's first."""
+    first = np.flatnonzero(np.r_[True, product_id[1:] != product_id[:-1]]) if len(product_id) else np.zeros(0, np.int64)
+    return np.unique(first[np.searchsorted(first, np.arange(0, first[-1] + 1 if len(first) else 0, FILE_ROWS))])
+
+
+class HoldoutScorer:
+    """Scores the held-out images of a run into `holdout/`, file by file; files that are there are kept."""
+
+    def __init__(
+        self,
+        objects: Objects,
+        run: str,
+        member: Member,
+        parts: Parts,
+        device: Device,
+        *,
+        progress: Callable[[int, int], None],
+        preempted: Callable[[], bool],
+    ) -> None:
+        self._objects = objects
+        self._run = run
+        self._member = member
+        self._parts = parts
+        self._device = device
+        self._progress = progress
+        self._preempted = preempted
+
+    def run(self, module: nn.Module, source: PictureSource, classes: int) -> dict[str, Any]:
+        """Write the scores, then what their rows are; returns the holdout's metrics. Raises PreemptedError.
+
+        Rows of images that cannot be decoded are NaN.
+        """
+        held = self._parts.held_out
+        module.eval()
+        tally = Tally()
+        starts = file_starts(held.product_id)
+        for number, (start, stop) in enumerate(zip(starts, [*starts[1:], len(held)], strict=True)):
+            key = scores_key(self._run, number)
+            if not self._objects.exists(key):
+                self._objects.put(key, _npy(self._score(module, source, np.arange(start, stop), classes)))
+            scores: Scores = np.load(BytesIO(self._objects.read(key)))
+            tally.add(scores.astype(np.float32).mean(axis=1), self._parts, int(start))
+            self._progress(int(stop), len(held))
+        for name, array in self._rows().items():
+            self._objects.put(layout.run_file(self._run, f"holdout/{name}.npy"), _npy(array))
+        return tally.metrics()
+
+    def _rows(self) -> dict[str, npt.NDArray[Any]]:
+        held = self._parts.held_out
+        return {
+            "product_id": held.product_id,
+            "number": held.number,
+            "row": held.row,
+            "class_index": held.class_index,
+            "part": self._parts.part,
+            "seen": self._parts.seen,
+        }
+
+    def _score(self, module: nn.Module, source: PictureSource, rows: Int64, classes: int) -> Scores:
+        batches = (rows[i : i + _BATCH_IMAGES] for i in range(0, len(rows), _BATCH_IMAGES))
+        out = np.full((len(rows), len(VIEWS), classes), np.nan, dtype=np.float16)
+        for batch in source.batches(batches):
+            if self._preempted():
+                raise PreemptedError
+            if batch.pictures:
+                out[batch.rows - rows[0]] = forward_probabilities(
+                    module,
+                    batch.pictures,
+                    self._member.input,
+                    [views.parse(name) for name in VIEWS],
+                    device=self._device.device,
+                    precision=self._device.precision,
+                    batch_images=_BATCH_IMAGES,
+                )
+        return out
+
+
+class Tally:
+    """Right and wrong answers over the holdout (not the blend part): per image and per product, all views averaged."""
+
+    def __init__(self) -> None:
+        self._images: list[Bool] = []
+        self._products: list[Bool] = []
+        self._seen: list[Bool] = []
+        self._undecodable = 0
+
+    def add(self, probabilities: npt.NDArray[np.float32], parts: Parts, start: int) -> None:
+        """Count whole products: float32 [n, classes], rows `start` onwards of the held-out images.
+
+        NaN rows (undecodable images) are counted and left out.
+        """
+        rows = slice(start, start + len(probabilities))
+        mine, decoded = parts.part[rows] == splits.HOLDOUT, ~np.isnan(probabilities[:, 0])
+        self._undecodable += int((mine & ~decoded).sum())
+        used = mine & decoded
+        if not used.any():
+            return
+        product_id, classes = parts.held_out.product_id[rows][used], parts.held_out.class_index[rows][used]
+        first = np.flatnonzero(np.r_[True, product_id[1:] != product_id[:-1]])
+        self._images.append(probabilities[used].argmax(axis=1) == classes)
+        self._products.append(np.add.reduceat(probabilities[used], first, axis=0).argmax(axis=1) == classes[first])
+        self._seen.append(parts.seen[rows][used][first])
+
+    def metrics(self) -> dict[str, Any]:
+        """Accuracies. Products: `all`, those sharing an image with the training part (`seen`), and the `new` ones."""
+        none = np.zeros(0, dtype=np.bool_)
+        images, right, seen = (np.concatenate([none, *found]) for found in (self._images, self._products, self._seen))
+        return {
+            "images": _figure(images),
+            "products": {"all": _figure(right), "seen": _figure(right[seen]), "new": _figure(right[~seen])},
+            "undecodable": self._undecodable,
+        }
+
+
+def _figure(right: Bool) -> dict[str, Any]:
+    """An accuracy with its n and 95 % Wilson interval; null where n is 0."""
+    n, correct = len(right), int(right.sum())
+    if not n:
+        return {"accuracy": None, "n": 0, "interval": None}
+    return {"accuracy": correct / n, "n": n, "interval": [float(x) for x in intervals.wilson(correct, n)]}
+
+
+def _npy(array: npt.NDArray[Any]) -> bytes:
+    stream = BytesIO()
+    np.save(stream, array, allow_pickle=False)
+    return stream.getvalue()

@@ -1,0 +1,186 @@
+"""From a run's definition to a complete run: everything between the command line and the loop."""
+
+import json
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from torch import nn
+
+from shared import layout
+from shared.domain import taxonomy as taxonomies
+from shared.domain.ensemble import Member, member_from_plain, run_id
+from shared.domain.errors import BadInputError, NotFoundError
+from shared.domain.records import SCHEMA, Run
+from shared.domain.taxonomy import Taxonomy
+from shared.packs import Manifest, read_manifest
+from shared.ports import Clock, Objects
+from shared.settings import ScoringSettings, TrainingSettings
+from workers.training import initial
+from workers.training.checkpoints import Checkpoints, Counters
+from workers.training.dataset import Images, Parts, divide
+from workers.training.holdout import HoldoutScorer
+from workers.training.journal import Journal
+from workers.training.loop import Device, Trainer, optimizer_of
+from workers.training.pictures import PictureSource
+from workers.vision import checkpoint, model
+from workers.vision.decode import DecodeLimits
+from workers.vision.devices import resolve_device, resolve_precision
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A validated run: what to train on what."""
+
+    run: Run
+    member: Member  # resolved: mean, deviation and precision filled in
+    manifest: Manifest
+    taxonomy: Taxonomy
+    device: Device
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a training gets from its process."""
+
+    objects: Objects
+    training: TrainingSettings
+    decoding: ScoringSettings
+    clock: Clock
+    say: Callable[[str], None]
+    preempted: Callable[[], bool]
+
+
+def validate(objects: Objects, run: str, settings: TrainingSettings) -> Order:
+    """Read and check a run's definition. Raises BadInputError for whatever does not fit together."""
+    key = layout.run_file(run, "definition.json")
+    try:
+        row = Run.from_plain(json.loads(objects.read(key)))
+    except NotFoundError:
+        raise BadInputError(f"run {run}", f"there is no {key}", remedy="start it by `shelver train`") from None
+    if run_id(row.definition) != run or row.id != run:
+        raise BadInputError(f"run {run}", f"{key} is not what this run's id is the digest of", remedy="remove the run")
+    manifest = read_manifest(objects, row.dataset)
+    taxonomy = taxonomies.parse(objects.read(layout.categories(row.dataset)), layout.categories(row.dataset))
+    for what, stored, asked in (
+        ("content", manifest.fingerprint, row.definition["dataset"]),
+        ("category table", taxonomy.fingerprint, row.definition["taxonomy"]),
+    ):
+        if stored != asked:
+            reason = f"the {what} of dataset '{row.dataset}' is another one than when the run was declared"
+            raise BadInputError(f"run {run}", reason, remedy="train again")
+    member = member_from_plain({"name": row.member, **row.definition["member"]})
+    where = resolve_device(settings.device)
+    precision = resolve_precision(member.precision, where)
+    return Order(row, model.resolved(member, precision), manifest, taxonomy, Device(where, precision))
+
+
+def train(order: Order, attempt: int, around: Surroundings) -> None:
+    """Train to the end, or from the newest checkpoint on; a complete run is left as it is.
+
+    Raises PreemptedError when asked to go (a checkpoint is there), BadInputError and FailedError.
+    """
+    objects, run = around.objects, order.run.id
+    checkpoints = Checkpoints(objects, run, attempt)
+    if objects.exists(layout.run_file(run, "manifest.json")):
+        checkpoints.clear()
+        around.say(f"run {run} is complete already")
+        return
+    parts = divide(objects, order.manifest, order.taxonomy, order.member.split)
+    module, start = initial.network(objects, order.member, order.run.parent, order.taxonomy.classes)
+    around.say(f"member {order.member.name}, run {run}, attempt {attempt}: {len(parts.training)} images; {start}")
+    module = module.to(device=order.device.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    journal = Journal(objects, run, around.clock, around.say)
+    counters = _train(order, parts.training, module, checkpoints, journal, around)
+    checkpoint.put_tensors(objects, layout.run_file(run, "weights.safetensors"), module.state_dict())
+    classes, fingerprint = order.taxonomy.classes, order.taxonomy.fingerprint
+    model.put_member(objects, run, order.member, classes=classes, taxonomy=fingerprint)
+    holdout = _score(order, parts, module, journal, around)
+    journal.flush()
+    report = _metrics(order, parts, module, start, counters) | {"holdout": holdout}
+    objects.put(layout.run_file(run, "metrics.json"), json.dumps(report, indent=1).encode())
+    files = ["member.yaml", "weights.safetensors", "metrics.json", "log.jsonl"]
+    manifest = {"schema": SCHEMA, "run": run, "attempt": attempt, "steps": counters.step, "files": files}
+    objects.put(layout.run_file(run, "manifest.json"), json.dumps(manifest).encode())
+    checkpoints.clear()
+    accuracy = holdout["products"]["all"]
+    around.say(f"complete: holdout accuracy per product {accuracy['accuracy']} (n={accuracy['n']})")
+
+
+def _train(
+    order: Order, images: Images, module: nn.Module, checkpoints: Checkpoints, journal: Journal, around: Surroundings
+) -> Counters:
+    optimizer = optimizer_of(order.member, module)
+    counters = checkpoints.restore(module, optimizer) or Counters()
+    if counters.step:
+        around.say(f"going on from step {counters.step}")
+    journal.go_on(counters.step)
+    with _source(order, images, around) as source:
+        Trainer(
+            order.member,
+            images,
+            source,
+            module,
+            optimizer,
+            order.device,
+            journal=journal,
+            checkpoints=checkpoints,
+            checkpoint_seconds=around.training.checkpoint_seconds,
+            preempted=around.preempted,
+            clock=around.clock,
+        ).run(counters)
+    if counters.undecodable:
+        around.say(f"{len(counters.undecodable)} images could not be decoded and were left out")
+    return counters
+
+
+def _score(order: Order, parts: Parts, module: nn.Module, journal: Journal, around: Surroundings) -> dict[str, Any]:
+    def progress(done: int, of: int) -> None:
+        journal.progress({"stage": "holdout", "step": done, "steps": of, "seconds_left": None})
+
+    scorer = HoldoutScorer(
+        around.objects,
+        order.run.id,
+        order.member,
+        parts,
+        order.device,
+        progress=progress,
+        preempted=around.preempted,
+    )
+    alone = replace(around, training=replace(around.training, cache_bytes=0))  # every picture is looked at once
+    with _source(order, parts.held_out, alone) as source:
+        return scorer.run(module, source, order.taxonomy.classes)
+
+
+def _source(order: Order, images: Images, around: Surroundings) -> PictureSource:
+    decoding = around.decoding
+    limits = DecodeLimits(decoding.decode_cap_pixels, decoding.refuse_pixels, order.member.input.size)
+    threads, cache_bytes = around.training.decode_threads, around.training.cache_bytes
+    return PictureSource(around.objects, images, limits, threads=threads, cache_bytes=cache_bytes)
+
+
+def _metrics(order: Order, parts: Parts, module: nn.Module, start: initial.Start, counters: Counters) -> dict[str, Any]:
+    where = order.device.device
+    return {
+        "schema": SCHEMA,
+        "run": order.run.id,
+        "member": order.member.name,
+        "parameters": sum(parameter.numel() for parameter in module.parameters()),
+        "epochs": order.member.epochs,
+        "steps": counters.step,
+        "seconds": round(counters.seconds, 2),
+        "start": {"source": start.source, "share": start.share},
+        "training": {
+            "images": len(parts.training),
+            "products": len(set(parts.training.product_id.tolist())),
+            "undecodable": len(counters.undecodable),
+        },
+        "device": torch.cuda.get_device_name(where) if where.type == "cuda" else f"CPU {platform.machine()}",
+        "precision": order.device.precision,
+        "threads": torch.get_num_threads(),
+        "versions": {name: version(name) for name in ("shelver", "torch", "timm")}
+        | {"python": platform.python_version()},
+    }

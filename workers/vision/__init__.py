@@ -1,0 +1,1 @@
+"""Networks and pictures: what training and scoring share."""

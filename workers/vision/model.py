@@ -1,0 +1,94 @@
+"""Networks: built by name, and loaded from a complete run."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import timm
+import torch
+import yaml
+from timm.models import get_pretrained_cfg
+from torch import nn
+
+from shared import layout
+from shared.domain.ensemble import Input, Member, member_from_plain
+from shared.domain.records import SCHEMA
+from shared.ports import Objects
+from workers.vision.checkpoint import get_tensors
+
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedMember:
+    """A trained network, in eval mode and channels-last, with its input (mean and deviation filled in)."""
+
+    module: nn.Module
+    input: Input
+    classes: int
+    taxonomy: str  # fingerprint of the class order
+    name: str
+
+
+def build(model: str, classes: int, size: int | None = None) -> nn.Module:
+    """The timm network `model` with `classes` outputs and random weights.
+
+    `size` is the side of its input, for those networks whose weights depend on it.
+    """
+    module: nn.Module = timm.create_model(model, pretrained=False, num_classes=classes, **_size_argument(model, size))
+    return module
+
+
+def build_pretrained(model: str, classes: int, size: int) -> nn.Module:
+    """As `build`, with timm's own weights except for the output layer. Raises what timm and its download raise."""
+    module: nn.Module = timm.create_model(model, pretrained=True, num_classes=classes, **_size_argument(model, size))
+    return module
+
+
+def normalisation(model: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The network's own mean and deviation per channel, of values in 0..1."""
+    config = get_pretrained_cfg(model)
+    mean, std = (config.mean, config.std) if config else _IMAGENET
+    return tuple(map(float, mean)), tuple(map(float, std))
+
+
+def resolved(member: Member, precision: str) -> Member:
+    """The member with what stays symbolic in a run's digest filled in: mean, deviation and precision."""
+    mean, std = normalisation(member.model)
+    filled = replace(member.input, mean=member.input.mean or mean, std=member.input.std or std)
+    return replace(member, input=filled, precision=precision)  # type: ignore[arg-type]
+
+
+def put_member(objects: Objects, run: str, member: Member, *, classes: int, taxonomy: str) -> None:
+    """Write member.yaml: the resolved member, its number of classes and the fingerprint of their order."""
+    document = {
+        "schema": SCHEMA,
+        "run": run,
+        "classes": classes,
+        "taxonomy": taxonomy,
+        "member": _lists(asdict(member)),
+    }
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+    objects.put(layout.run_file(run, "member.yaml"), text.encode())
+
+
+def load_member(
+    objects: Objects, run_id: str, device: torch.device, dtype: torch.dtype = torch.float32
+) -> LoadedMember:
+    """The network of a complete run on `device`. Raises NotFoundError where the run is not there."""
+    document = yaml.safe_load(objects.read(layout.run_file(run_id, "member.yaml")))
+    member = member_from_plain(document["member"])
+    module = build(member.model, document["classes"], member.input.size)
+    module.load_state_dict(get_tensors(objects, layout.run_file(run_id, "weights.safetensors")))
+    module = module.to(device=device, dtype=dtype, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return LoadedMember(module, member.input, document["classes"], document["taxonomy"], member.name)
+
+
+def _size_argument(model: str, size: int | None) -> dict[str, Any]:
+    config = get_pretrained_cfg(model)
+    return {"img_size": size} if size is not None and config is not None and config.fixed_input_size else {}
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _lists(v) for key, v in value.items()}
+    return [_lists(v) for v in value] if isinstance(value, tuple | list) else value
