@@ -11,11 +11,23 @@ from PIL import Image
 from torch import Tensor, nn
 
 from shared.domain import taxonomy
-from shared.domain.ensemble import Ensemble, Init, Input, Means, Member, Schedule, Split
+from shared.domain.duplicates import DuplicateTable
+from shared.domain.ensemble import (
+    Ensemble,
+    ImagePolicy,
+    Init,
+    Input,
+    Means,
+    Member,
+    ProductPolicy,
+    Schedule,
+    Split,
+)
 from shared.domain.taxonomy import Taxonomy
 from shared.packs import NO_CATEGORY, PackIndex
 from shared.settings import ScoringSettings
-from workers.scoring.chunks import ChunkInput
+from workers.scoring.chunks import ChunkInput, ChunkResult, Policies, ProductResult
+from workers.scoring.engine import Device, Engine
 
 CLASSES = 5
 CPU = torch.device("cpu")
@@ -124,3 +136,44 @@ def _member(name: str) -> Member:
         precision="float32",
         init=Init(),
     )
+
+
+@dataclass
+class Rig:
+    """An engine over stub networks `a` (seed 1) and `b` (seed 2)."""
+
+    table: DuplicateTable | None = None
+    images: ImagePolicy = "none"
+    products: ProductPolicy = "none"
+    skip_decided: bool = True
+    own_source: bool = False
+    batch_images: int = 4
+    means: Means = field(default_factory=Means)
+    keep_scores: bool = False
+    fits: int | None = None
+    halved: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.networks = {name: Network(Colours(seed, self.fits)) for name, seed in (("a", 1), ("b", 2))}
+        self.engine = Engine(
+            ensemble(means=self.means),
+            TAXONOMY,
+            self.networks,
+            self.table,
+            Policies(self.images, self.products, self.skip_decided, self.own_source),
+            on=Device(CPU, "float32", self.batch_images),
+            settings=SETTINGS,
+            keep_scores=self.keep_scores,
+            on_halved=self.halved.append,
+        )
+
+    def run(self, *chunks: ChunkInput) -> list[ChunkResult]:
+        return list(self.engine.run(iter(chunks)))
+
+    def products_of(self, *chunks: ChunkInput) -> list[ProductResult]:
+        return [product for result in self.run(*chunks) for product in result.products]
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """Of every forward pass so far."""
+        return [shape for network in self.networks.values() for shape in network.module.shapes]

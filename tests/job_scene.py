@@ -1,6 +1,7 @@
 """A scoring job on a stage: real rows and objects in a folder, a queue in memory, a clock that only tests move."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,10 @@ from services.dispatcher import Dispatcher
 from shared.adapters.directory import DirectoryObjects
 from shared.adapters.sqlite_jobs import SqliteJobs
 from shared.domain import states
-from shared.domain.records import Chunk, Job
+from shared.domain.records import SCHEMA, Chunk, Job
 from shared.settings import Settings
 from tests.scoring_stub import Flaky, MemoryQueue, StubEngine, VirtualClock, WorkerKilledError, new_job, put_dataset
+from workers.scoring.chunks import ChunkInput, ChunkResult
 from workers.scoring.engines import Engine
 from workers.scoring.worker import EngineFailedError, Worker
 
@@ -32,9 +34,7 @@ class Scene:
         self.workers = 0
 
     def new_dispatcher(self) -> Dispatcher:
-        return Dispatcher(
-            self.jobs, self.objects, self.queue, self.settings, clock=self.clock, now=lambda: 1.0
-        )
+        return Dispatcher(self.jobs, self.objects, self.queue, self.settings, clock=self.clock, now=lambda: 1.0)
 
     def new_worker(self, load: Callable[[], Engine] = StubEngine) -> Worker:
         """Worker w1, w2, ...; its beats are raised only by `worker.claims.beat()`."""
@@ -112,8 +112,24 @@ class Scene:
 
     def set_chunk(self, chunk: Chunk, **changes: Any) -> Chunk:
         """Store a row that other tests lead to."""
-        from dataclasses import replace
-
         new = replace(chunk, generation=chunk.generation + 1, **changes)
         assert self.jobs.swap_chunk(chunk, new)
         return new
+
+
+def message(*chunks: Chunk) -> dict[str, object]:
+    """What the dispatcher would send."""
+    return {"schema": SCHEMA, "job": "job1", "chunks": [chunk.id for chunk in chunks]}
+
+
+class Watching(StubEngine):
+    """Calls `watch` with the number of chunks pulled before each result."""
+
+    def __init__(self, watch: Callable[[int], None]) -> None:
+        super().__init__()
+        self.watch = watch
+
+    def run(self, chunks: Iterator[ChunkInput], /) -> Iterator[ChunkResult]:
+        for number, result in enumerate(super().run(chunks)):
+            self.watch(number)
+            yield result

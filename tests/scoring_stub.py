@@ -1,5 +1,6 @@
 """Scoring without networks: a dataset of random bytes, an engine that answers by product id, a queue in memory."""
 
+import json
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,9 +49,7 @@ def put_dataset(
         content = b"".join(pictures)
         objects.put(layout.pack(name, number), content)
         objects.put(layout.pack_index(name, number), index_to_parquet(index))
-        refs.append(
-            PackRef(number=number, dataset=name, bytes=len(content), products=len(share), images=len(pictures))
-        )
+        refs.append(PackRef(number=number, dataset=name, bytes=len(content), products=len(share), images=len(pictures)))
         first += len(share)
     manifest = Manifest(
         dataset=name,
@@ -70,8 +69,6 @@ def put_dataset(
 
 
 def manifest_json(manifest: Manifest) -> bytes:
-    import json
-
     return json.dumps(manifest.plain()).encode()
 
 

@@ -3,15 +3,15 @@
 import sys
 from collections.abc import Sequence
 
-import click
-
 from services.cli import catalog, demonstration, training, upkeep
 from services.cli import scoring as scoring_verbs
 from services.cli.app import application, hoisted
-from services.cli.show import stderr
+from services.cli.show import remark, stderr
 from shared.domain.errors import BadInputError, ConflictError, NotFoundError, ShelverError
 
 __all__ = ["catalog", "demonstration", "main", "scoring_verbs", "training", "upkeep"]
+
+INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -22,22 +22,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; every expected error is one line on standard error."""
     try:
-        result = application(hoisted(arguments), prog_name="shelver", standalone_mode=False)
-        return result if isinstance(result, int) else 0
-    except click.exceptions.Exit as leaving:
-        return leaving.exit_code
-    except click.ClickException as error:
-        error.show()
-        return 2
-    except (KeyboardInterrupt, click.Abort):
-        stderr.print("interrupted; the same command goes on where this one stopped", style="yellow")
-        return 130
+        application(hoisted(arguments), prog_name="shelver")
+        return 0
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else 0
+        if code == INTERRUPTED:
+            remark("interrupted; the same command goes on where this one stopped")
+        return code
     except (BadInputError, NotFoundError, ConflictError) as error:
         stderr.print(f"shelver: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         return 2
     except ShelverError as error:
         stderr.print(f"shelver: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        return 1
-    except BrokenPipeError:
-        sys.stderr.close()
         return 1

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from shared import wiring
 from shared.settings import Settings, from_environment
@@ -81,8 +80,6 @@ def hoisted(arguments: Sequence[str]) -> list[str]:
     return front + rest
 
 
-def application(arguments: Sequence[str], *, prog_name: str, standalone_mode: bool) -> object:
-    """Run the application; a separate function so that the verbs are registered first."""
-    command = typer.main.get_command(app)
-    assert isinstance(command, TyperGroup)
-    return command.main(args=list(arguments), prog_name=prog_name, standalone_mode=standalone_mode)
+def application(arguments: Sequence[str], *, prog_name: str) -> None:
+    """Run one command line; leaves by SystemExit. A function, so that the verbs are registered first."""
+    app(args=list(arguments), prog_name=prog_name)

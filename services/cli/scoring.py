@@ -26,7 +26,7 @@ def score(
     duplicates: Annotated[
         str | None,
         typer.Option(
-            help="IMAGES[,PRODUCTS] policies instead of the ensemble's: none, unique, majority, l1, l2, softmax."
+            help="IMAGES[,PRODUCTS] policies, such as unique,none; the ensemble's by default."
         ),
     ] = None,
     skip_decided: Annotated[

@@ -11,7 +11,8 @@ from shared.settings import LeaseSettings
 class _Sight:
     generation: int
     beat: int
-    since: float
+    first: float  # when this generation was first seen
+    since: float  # when this beat was
 
 
 class Leases:
@@ -23,12 +24,17 @@ class Leases:
 
     def observe(self, chunks: Iterable[Chunk], now: float) -> None:
         """Note every sent and running chunk there is; those not among `chunks` are forgotten."""
-        seen: dict[str, _Sight] = {}
-        for chunk in chunks:
-            before = self._seen.get(chunk.id)
-            same = before is not None and (before.generation, before.beat) == (chunk.generation, chunk.beat)
-            seen[chunk.id] = before if before is not None and same else _Sight(chunk.generation, chunk.beat, now)
-        self._seen = seen
+        self._seen = {chunk.id: self._sight(chunk, now) for chunk in chunks}
+
+    def _sight(self, chunk: Chunk, now: float) -> _Sight:
+        before = self._seen.get(chunk.id)
+        if before is None or before.generation != chunk.generation:
+            return _Sight(chunk.generation, chunk.beat, now, now)
+        return before if before.beat == chunk.beat else _Sight(chunk.generation, chunk.beat, before.first, now)
+
+    def first_seen(self, chunk: Chunk) -> float:
+        """When the chunk was first seen in this generation."""
+        return self._seen[chunk.id].first
 
     def expired(self, chunk: Chunk, now: float) -> bool:
         """Whether a running chunk was not kept alive for a lease time, or a sent one not claimed by its deadline."""

@@ -61,7 +61,7 @@ class Recovery:
                 self._jobs.swap_chunk(chunk, states.resend(chunk))
         running = [chunk for chunk in active if chunk.state == "running"]
         memory = self._memory.setdefault(job.id, _Memory())
-        self._notice(memory, lost, running, now)
+        self._notice(memory, lost, running, chunks_in(counts, "done"), now)
         return self._decide(job, memory, counts, alive=len(running) - len(lost), now=now)
 
     def lost(self, job: str, active: Sequence[Chunk], *, dead: frozenset[str], now: float) -> list[Chunk]:
@@ -71,24 +71,26 @@ class Recovery:
         running = [chunk for chunk in active if chunk.state == "running"]
         return [c for c in running if c.lost or c.worker in dead or leases.expired(c, now)]
 
-    def _notice(self, memory: _Memory, lost: Sequence[Chunk], running: Sequence[Chunk], now: float) -> None:
+    def _notice(self, memory: _Memory, lost: Sequence[Chunk], running: Sequence[Chunk], done: int, now: float) -> None:
         before = memory.undecided
+        horizon = now - self._settings.lease_seconds
+        lost_ids = {chunk.id for chunk in lost}
+        memory.decided = {k: v for k, v in memory.decided.items() if v[0] > horizon and k not in lost_ids}
         workers = [chunk.worker for chunk in running]
         memory.undecided = {}
         for chunk in lost:
             known = before.get(chunk.id)
-            same = known is not None and known.chunk.generation == chunk.generation
-            company = workers.count(chunk.worker) > 1 or (known is not None and same and known.company)
-            noticed = known.noticed if known is not None and same else now
-            memory.undecided[chunk.id] = Loss(chunk, noticed, company)
-        horizon = now - self._settings.lease_seconds
-        memory.decided = {k: v for k, v in memory.decided.items() if v[0] > horizon and k not in memory.undecided}
+            if known is None or known.chunk.generation != chunk.generation:
+                seen = self._leases[chunk.job].first_seen(chunk)
+                earlier = (noticed for noticed, _ in memory.decided.values())
+                recent = sum(attempts.related(chunk, done, seen=seen, earlier=noticed) for noticed in earlier)
+                known = Loss(chunk, now, workers.count(chunk.worker) > 1, recent)
+            memory.undecided[chunk.id] = known
 
     def _decide(self, job: Job, memory: _Memory, counts: Counts, *, alive: int, now: float) -> Job:
         losses = list(memory.undecided.values())
         verdicts = attempts.judge(
             losses,
-            recent=len(memory.decided),
             running=alive,
             chunks=sum(sums["chunks"] for state, sums in counts.items() if state != "split"),
             now=now,

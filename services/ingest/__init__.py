@@ -1,24 +1,25 @@
 """Ingest: a dump, or pictures in files, becomes a dataset of packs and indexes."""
 
-import hashlib
 import os
 import re
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.ingest.pack_writer import NO_DUMP, PackAccount, Rules
 from services.ingest.progress import IngestProgress, Meter
 from services.ingest.ranges import Target, packs_of_file, packs_of_stream
-from services.ingest.sources import KINDS, Source, identity, open_source
+from services.ingest.sources import KINDS, Categories, Source, identity, open_source
 from shared import layout
-from shared.domain import taxonomy
 from shared.domain.errors import BadInputError, ConflictError
 from shared.domain.records import Ingest
-from shared.settings import Settings
+from shared.domain.taxonomy import parse
+from shared.ports import Objects
+from shared.settings import IngestSettings, Settings
 
 if TYPE_CHECKING:
     from shared.packs import Manifest
@@ -54,30 +55,44 @@ def run(
     Raises BadInputError for a source or category file that cannot be used; nothing of the dataset stays then. Raises
     ConflictError where the dataset was begun from another source or with other options.
     """
-    from services.ingest.ending import clear, close  # pyarrow: not needed in the processes that write packs
+    # both need pyarrow, which the processes that write packs do without
+    from services.ingest.ending import clear, close
     from shared.packs import read_manifest
 
-    table, categories = _read_categories(request.categories)
-    source = open_source(request.source, table)
-    ingest = _checked(request, source, categories, settings)
-    stored = stores.catalog.begin_ingest(ingest)
-    _compare(stored, ingest)
-    if stored.state == "complete":
-        clear(stores.objects, request.dataset)
-        return read_manifest(stores.objects, request.dataset)
-    known = None if table is None else frozenset(table.category_ids.tolist())
-    rules = Rules(known, request.allow_bad, settings.ingest.chain_documents)
-    target = Target(stores.objects, request.dataset, rules, settings.ingest)
-    try:
-        with closing(_packs(target, source, ingest.processes, Meter(report, source.size, clock))) as packs:
-            accounts = list(_accepted(packs, source, ingest))
-        if source.path is not None and identity(source.path) != source.identity:
-            raise BadInputError(source.name, "it changed while it was read", remedy="ingest it when it is complete")
-        given = None if table is None else (categories, table.fingerprint)
-        return close(stores.objects, stores.catalog, ingest, source, accounts, given, now())
-    except BadInputError:
-        _remove(stores, request.dataset)
-        raise
+    categories = None if request.categories is None else _read_categories(request.categories)
+    with open_source(request.source, None if categories is None else categories.taxonomy) as source:
+        ingest = _checked(request, source, categories, settings)
+        stored = stores.catalog.begin_ingest(ingest)
+        _compare(stored, ingest)
+        if stored.state == "complete":
+            clear(stores.objects, request.dataset)
+            return read_manifest(stores.objects, request.dataset)
+        try:
+            accounts = _write_packs(
+                stores.objects, settings.ingest, ingest, source, categories, Meter(report, source.size, clock)
+            )
+            return close(stores.objects, stores.catalog, ingest, source, accounts, categories, now())
+        except BadInputError:
+            _remove(stores, request.dataset)
+            raise
+
+
+def _write_packs(
+    objects: Objects,
+    settings: IngestSettings,
+    ingest: Ingest,
+    source: Source,
+    categories: Categories | None,
+    meter: Meter,
+) -> list[PackAccount]:
+    known = None if categories is None else frozenset(categories.taxonomy.category_ids.tolist())
+    target = Target(objects, ingest.dataset, Rules(known, ingest.allow_bad, settings.chain_documents), settings)
+    with closing(_packs(target, source, ingest.processes, meter)) as packs:
+        accounts = list(_accepted(packs, source, ingest.allow_bad))
+    if source.path is not None and identity(source.path) != source.identity:
+        raise BadInputError(source.name, "it changed while it was read", remedy="ingest it when it is complete")
+    meter.report()
+    return accounts
 
 
 def _packs(target: Target, source: Source, processes: int, meter: Meter) -> Generator[PackAccount, None, None]:
@@ -85,34 +100,31 @@ def _packs(target: Target, source: Source, processes: int, meter: Meter) -> Gene
         yield from packs_of_stream(target, source.read, meter)
     else:
         yield from packs_of_file(target, source.path, source.size, processes, meter)
-    meter.report()
 
 
-def _accepted(packs: Iterator[PackAccount], source: Source, ingest: Ingest) -> Iterator[PackAccount]:
+def _accepted(packs: Iterator[PackAccount], source: Source, allow_bad: int) -> Iterator[PackAccount]:
     """The packs as they come, until one bad document too many. Raises BadInputError for that one."""
     bad = 0
     for account in packs:
         for offset, reason in account.bad:
             bad += 1
             no_dump = reason in NO_DUMP.values()
-            if no_dump or bad > ingest.allow_bad:
+            if no_dump or bad > allow_bad:
                 position, reason = source.place(offset, reason)
                 remedy = f"give {KINDS}" if no_dump else "correct it, or leave bad documents out with --allow-bad N"
                 raise BadInputError(source.name, reason, position=position, remedy=remedy)
         yield account
 
 
-def _read_categories(path: Path | None) -> tuple[taxonomy.Taxonomy | None, bytes]:
-    if path is None:
-        return None, b""
+def _read_categories(path: Path) -> Categories:
     try:
         content = path.read_bytes()
     except OSError as error:
         raise BadInputError(str(path), f"cannot be read: {error.strerror}", remedy="check --categories") from None
-    return taxonomy.parse(content, str(path)), content
+    return Categories(content, parse(content, str(path)))
 
 
-def _checked(request: IngestRequest, source: Source, categories: bytes, settings: Settings) -> Ingest:
+def _checked(request: IngestRequest, source: Source, categories: Categories | None, settings: Settings) -> Ingest:
     if not _NAME.fullmatch(request.dataset):
         remedy = "use letters, digits, '.', '_' and '-', beginning with a letter or digit"
         raise BadInputError("--dataset", f"'{request.dataset}' is no name of a dataset", remedy=remedy)
@@ -123,12 +135,12 @@ def _checked(request: IngestRequest, source: Source, categories: bytes, settings
         raise BadInputError("--processes", f"{processes} is too few", remedy="give 1 or more")
     return Ingest(
         dataset=request.dataset,
-        source=source.name,
+        source=request.source if request.source == "-" else str(Path(request.source).absolute()),
         source_identity=source.identity,
         processes=processes,
         pack_bytes=settings.ingest.pack_bytes,
         allow_bad=request.allow_bad,
-        categories=hashlib.sha256(categories).hexdigest() if categories else "",
+        categories="" if categories is None else sha256(categories.content).hexdigest(),
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.ingest.pack_writer import PackAccount
-from services.ingest.sources import Source
+from services.ingest.sources import Categories, Source
 from shared import layout
 from shared.domain.errors import BadInputError
 from shared.domain.records import Dataset, Ingest, ProductRow
@@ -87,10 +87,10 @@ def close(
     ingest: Ingest,
     source: Source,
     accounts: Sequence[PackAccount],
-    categories: tuple[bytes, str] | None,
+    categories: Categories | None,
     now: float,
 ) -> Manifest:
-    """Make a dataset of the packs that are written. `categories`: the file's bytes and its taxonomy's fingerprint.
+    """Make a dataset of the packs that are written.
 
     Raises BadInputError for a repeated product with other content, and where no product is left.
     """
@@ -103,7 +103,7 @@ def close(
     bad = _bad_documents(objects, source, ingest, accounts, products, bounds)
     refs, labelled = _write_indexes(objects, dataset, accounts, np.sort(products.repeated), bounds)
     if categories is not None:
-        objects.put(layout.categories(dataset), categories[0])
+        objects.put(layout.categories(dataset), categories.content)
     manifest = Manifest(
         dataset=dataset,
         fingerprint=products.fingerprint(),
@@ -114,7 +114,7 @@ def close(
         bytes=sum(ref.bytes for ref in refs),
         repeated=int(len(products.repeated) - np.count_nonzero(products.conflicting)),
         unrecognised=sum(account.unrecognised for account in accounts),
-        taxonomy=categories[1] if categories is not None else "",
+        taxonomy="" if categories is None else categories.taxonomy.fingerprint,
         pack_bytes=ingest.pack_bytes,
         packs=tuple(refs),
         bad=tuple(bad),

@@ -3,7 +3,8 @@
 import gzip
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,16 +15,24 @@ from shared.domain.taxonomy import Taxonomy
 KINDS = "a .bson or .bson.gz dump, '-' for standard input, a folder of class folders, or a .csv"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Categories:
+    """A category file: its bytes, and what they say."""
+
+    content: bytes
+    taxonomy: Taxonomy
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
-    """A source that is open. `read(n)` gives its bytes as one BSON stream; `path` is set where ranges can be read."""
+    """A source that is open: a dump at `path`, of which ranges can be read, or else a stream of BSON from `read(n)`."""
 
     name: str
     identity: str
-    read: Callable[[int], bytes]
     size: int | None = None
     path: Path | None = None
-    pictures: PictureSource | None = field(default=None)
+    read: Callable[[int], bytes] = field(default=lambda _: b"")
+    pictures: PictureSource | None = None
 
     def place(self, offset: int, reason: str) -> tuple[str, str]:
         """(position, reason) of a bad document, in the words of the source."""
@@ -36,42 +45,45 @@ def identity(path: Path) -> str:
     return f"{status.st_size} bytes, modified {status.st_mtime_ns}"
 
 
-def open_source(name: str, taxonomy: Taxonomy | None) -> Source:
+@contextmanager
+def open_source(name: str, taxonomy: Taxonomy | None) -> Iterator[Source]:
     """The source called `name`. Raises BadInputError if it cannot be read."""
+    with ExitStack() as files:
+        try:
+            source = _source(name, taxonomy, files)
+        except OSError as error:
+            reason = f"cannot be read: {error.strerror or error}"
+            raise BadInputError(name, reason, remedy="check its permissions") from None
+        yield source
+
+
+def _source(name: str, taxonomy: Taxonomy | None, files: ExitStack) -> Source:
     if name == "-":
-        return Source("standard input", "", sys.stdin.buffer.read)
+        return Source("standard input", "", read=sys.stdin.buffer.read)
     path = Path(name)
-    try:
-        if path.is_dir():
-            pictures = open_folder(path, taxonomy)
-            return Source(name, pictures.identity, pictures.read, pictures=pictures)
-        if not path.is_file():
-            raise BadInputError(name, "there is no such file or folder", remedy=f"give {KINDS}")
-        if name.endswith(".csv"):
-            pictures = open_csv(path, identity(path))
-            return Source(name, pictures.identity, pictures.read, pictures=pictures)
-        size = path.stat().st_size
-        if size == 0:
-            raise BadInputError(name, "the file is empty", position="offset 0", remedy="check how it was made")
-        if name.endswith(".gz"):
-            return Source(name, identity(path), _gzip_reader(name, path))
-        return Source(name, identity(path), path.open("rb").read, size, path)
-    except OSError as error:
-        raise BadInputError(
-            name, f"cannot be read: {error.strerror or error}", remedy="check its permissions"
-        ) from None
+    if path.is_dir():
+        pictures = open_folder(path, taxonomy)
+        return Source(name, pictures.identity, read=pictures.read, pictures=pictures)
+    if not path.is_file():
+        raise BadInputError(name, "there is no such file or folder", remedy=f"give {KINDS}")
+    if path.stat().st_size == 0:
+        raise BadInputError(name, "the file is empty", position="offset 0", remedy="check how it was made")
+    if name.endswith(".csv"):
+        pictures = open_csv(path, identity(path))
+        return Source(name, pictures.identity, read=pictures.read, pictures=pictures)
+    if name.endswith(".gz"):
+        return Source(name, identity(path), read=_gzip_reader(name, files.enter_context(gzip.open(path, "rb"))))
+    with path.open("rb"):  # whoever reads ranges opens it anew
+        return Source(name, identity(path), path.stat().st_size, path)
 
 
-def _gzip_reader(name: str, path: Path) -> Callable[[int], bytes]:
-    file = gzip.open(path, "rb")  # noqa: SIM115 (read to its end, or the process ends)
-
+def _gzip_reader(name: str, file: gzip.GzipFile) -> Callable[[int], bytes]:
     def read(count: int) -> bytes:
         try:
             return file.read(count)
-        except (OSError, EOFError, zlib.error) as error:
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             position = f"offset {file.tell()} of the unpacked dump"
-            raise BadInputError(
-                name, f"its gzip data is damaged: {error}", position=position, remedy="copy or make it again"
-            ) from None
+            reason = f"its gzip data is damaged: {error}"
+            raise BadInputError(name, reason, position=position, remedy="copy or make it again") from None
 
     return read

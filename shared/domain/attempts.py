@@ -29,6 +29,7 @@ class Loss:
     chunk: Chunk
     noticed: float
     company: bool  # its worker held another chunk
+    recent: int = 0  # losses decided within the last lease time that may belong to one outage with this one
 
 
 def outage_limit(chunks: int) -> float:
@@ -36,15 +37,23 @@ def outage_limit(chunks: int) -> float:
     return max(OUTAGE_CHUNKS, OUTAGE_SHARE * chunks)
 
 
-def judge(
-    losses: Sequence[Loss], *, recent: int, running: int, chunks: int, now: float, lease_seconds: float
-) -> list[Verdict]:
+def related(chunk: Chunk, done: int, *, seen: float, earlier: float) -> bool:
+    """Whether the loss of `chunk`, first seen running at `seen`, may belong to one outage with a loss at `earlier`.
+
+    Where nothing works, any two may. Where other chunks were done since, only those that ran at the same time: else the
+    workers that several bad products take down one after the other would look like an outage.
+    """
+    return seen < earlier or not proven(chunk, done)
+
+
+def judge(losses: Sequence[Loss], *, running: int, chunks: int, now: float, lease_seconds: float) -> list[Verdict]:
     """One verdict per loss, all undecided so far.
 
-    `recent` other chunks were lost and decided within the last lease time, `running` ones still run. While those could
-    yet turn the losses into an outage, each waits at most a lease time for its verdict.
+    While the `running` other chunks could yet turn the losses into an outage, each waits at most a lease time for its
+    verdict.
     """
     limit = outage_limit(chunks)
+    recent = max((loss.recent for loss in losses), default=0)
     if recent + len(losses) > limit:
         return ["outage"] * len(losses)
     possible = recent + len(losses) + running > limit

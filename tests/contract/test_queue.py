@@ -160,12 +160,16 @@ def test_closing_ends_even_a_stubborn_worker(make: Callable[..., Queue], seen: S
 
 
 def test_a_worker_ends_when_its_parent_is_killed(tmp_path: Path, seen: Seen) -> None:
-    parent = (
-        "import sys, time; from pathlib import Path; from shared.adapters.child import ChildQueue\n"
-        f"queue = ChildQueue([sys.executable, '-c', {ECHO!r}], environment={{'ECHO': 'echo', 'SEEN': {str(seen.path)!r}}}, "
-        f"log=Path({str(tmp_path / 'log')!r}))\n"
-        "queue.ask({}, timeout=30); print('ready', flush=True); time.sleep(60)"
-    )
+    parent = f"""
+import sys, time
+from pathlib import Path
+from shared.adapters.child import ChildQueue
+environment = {{"ECHO": "echo", "SEEN": {str(seen.path)!r}}}
+queue = ChildQueue([sys.executable, "-c", {ECHO!r}], environment=environment, log=Path({str(tmp_path / "log")!r}))
+queue.ask({{}}, timeout=30)
+print("ready", flush=True)
+time.sleep(60)
+"""
     with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"

@@ -11,14 +11,18 @@ def dump_ids(path: Path) -> list[int]:
         return [document["_id"] for document in bson.decode_file_iter(file)]
 
 
+def table(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
 def test_submission_has_one_row_per_product_in_dump_order(shell, shop, grocery, tmp_path):
     target = tmp_path / "submission.csv"
     code, _, _ = shell("--home", shop.home, "export", shop.job, "-o", target)
     assert code == 0
-    lines = list(csv.reader(target.open()))
+    lines = list(csv.reader(target.read_text().splitlines()))
     assert lines[0] == ["_id", "category_id"]
     assert [int(line[0]) for line in lines[1:]] == dump_ids(grocery / "test.bson")
-    known = {row["category_id"] for row in csv.DictReader((grocery / "category_names.csv").open())}
+    known = {row["category_id"] for row in table(grocery / "category_names.csv")}
     assert {line[1] for line in lines[1:]} <= known
 
 
@@ -26,7 +30,7 @@ def test_formats_agree(shell, shop, tmp_path):
     files = {form: tmp_path / f"answers.{form}" for form in ("csv", "ndjson", "parquet")}
     for form, file in files.items():
         assert shell("--home", shop.home, "export", shop.job, "--format", form, "-o", file)[0] == 0
-    submitted = [(int(row["_id"]), int(row["category_id"])) for row in csv.DictReader(files["csv"].open())]
+    submitted = [(int(row["_id"]), int(row["category_id"])) for row in table(files["csv"])]
     lines = [json.loads(line) for line in files["ndjson"].read_text().splitlines()]
     assert [(line["_id"], line["category_id"]) for line in lines] == submitted
     assert pq.read_table(files["parquet"]).to_pylist() == lines
@@ -76,8 +80,8 @@ def test_evaluate_gives_figures_with_n_and_interval(shell, shop, grocery, tmp_pa
 def test_evaluate_agrees_with_the_submission(shell, shop, grocery, tmp_path):
     target = tmp_path / "submission.csv"
     shell("--home", shop.home, "export", shop.job, "-o", target)
-    truth = {row["_id"]: row["category_id"] for row in csv.DictReader((grocery / "test_labels.csv").open())}
-    right = [truth[row["_id"]] == row["category_id"] for row in csv.DictReader(target.open())]
+    truth = {row["_id"]: row["category_id"] for row in table(grocery / "test_labels.csv")}
+    right = [truth[row["_id"]] == row["category_id"] for row in table(target)]
     _, out, _ = shell("--home", shop.home, "evaluate", shop.job, "--labels", grocery / "test_labels.csv", "--json")
     assert json.loads(out)["combinations"][-1]["with_duplicates"]["share"] == sum(right) / len(right)
 

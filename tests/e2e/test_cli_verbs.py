@@ -123,8 +123,8 @@ def test_split_counts_products_of_both_parts(shell, shop):
     code, out, _ = shell("--home", shop.home, "split", "train", "--seed", "7", "--holdout", "0.2", "--json")
     assert code == 0
     found = json.loads(out)
-    assert found["training"] + found["holdout"] == 436
-    assert 40 < found["holdout"] < 140
+    assert found["training_products"] + found["holdout_products"] == 436
+    assert 40 < found["holdout_products"] < 140
 
 
 def test_command_line_imports_no_torch():

@@ -12,14 +12,12 @@ CHUNK = Chunk(id="c", job="j", pack=0, offset=0, length=100, position=3, product
 NOW, LEASE = 1000.0, 30.0
 
 
-def loss(*, ready: bool = True, solo: bool = False, company: bool = False, noticed: float = NOW) -> Loss:
-    return Loss(dataclasses.replace(CHUNK, ready=ready, solo=solo), noticed, company)
+def loss(*, ready: bool = True, solo: bool = False, company: bool = False, ago: float = 0, recent: int = 0) -> Loss:
+    return Loss(dataclasses.replace(CHUNK, ready=ready, solo=solo), NOW - ago, company, recent)
 
 
-def judge(*losses: Loss, recent: int = 0, running: int = 0, chunks: int = 100) -> list[str]:
-    return list(
-        attempts.judge(losses, recent=recent, running=running, chunks=chunks, now=NOW, lease_seconds=LEASE)
-    )
+def judge(*losses: Loss, running: int = 0, chunks: int = 100) -> list[str]:
+    return list(attempts.judge(losses, running=running, chunks=chunks, now=NOW, lease_seconds=LEASE))
 
 
 @pytest.mark.parametrize(
@@ -40,7 +38,7 @@ def test_only_the_loss_of_a_chunk_alone_on_a_ready_worker_counts(given_loss: Los
 def test_more_than_five_losses_within_a_lease_time_are_an_outage() -> None:
     assert judge(*[loss(solo=True)] * 5) == ["counted"] * 5
     assert judge(*[loss(solo=True)] * 6) == ["outage"] * 6
-    assert judge(loss(solo=True), recent=5) == ["outage"]
+    assert judge(loss(solo=True, recent=5)) == ["outage"]
 
 
 def test_in_a_large_job_an_outage_is_more_than_a_hundredth() -> None:
@@ -51,7 +49,14 @@ def test_in_a_large_job_an_outage_is_more_than_a_hundredth() -> None:
 def test_a_verdict_waits_while_what_runs_could_make_it_an_outage() -> None:
     assert judge(loss(solo=True), running=4) == ["counted"]
     assert judge(loss(solo=True), running=5) == ["wait"]
-    assert judge(loss(solo=True, noticed=NOW - LEASE), running=5) == ["counted"]
+    assert judge(loss(solo=True, ago=LEASE), running=5) == ["counted"]
+
+
+def test_losses_one_after_the_other_are_an_outage_only_where_nothing_works() -> None:
+    chunk = dataclasses.replace(CHUNK, solo=True, done_before=5)
+    assert attempts.related(chunk, 5, seen=NOW, earlier=NOW - 1)
+    assert not attempts.related(chunk, 6, seen=NOW, earlier=NOW - 1)
+    assert attempts.related(chunk, 6, seen=NOW - 2, earlier=NOW - 1)
 
 
 def test_a_planned_chunk_is_split_after_two_losses_and_a_descendant_after_one() -> None:

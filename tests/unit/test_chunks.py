@@ -24,9 +24,7 @@ def pack_of(number: int, rows: list[tuple[int, int, int]]) -> PackProducts:
 def test_chunks_hold_every_product_once_in_dump_order(rows: list[list[tuple[int, int, int]]], most: int) -> None:
     packs = [pack_of(number, pack) for number, pack in enumerate(rows)]
     planned = list(chunks.plan("j", packs, most))
-    assert [chunk.position for chunk in planned] == list(
-        np.cumsum([0] + [chunk.products for chunk in planned])[:-1]
-    )
+    assert [chunk.position for chunk in planned] == list(np.cumsum([0] + [chunk.products for chunk in planned])[:-1])
     assert sum(chunk.products for chunk in planned) == sum(map(len, rows))
     assert sum(chunk.images for chunk in planned) == sum(images for pack in rows for images, _, _ in pack)
     assert all(chunk.images <= most or chunk.products == 1 for chunk in planned)

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from services.dispatcher import Progress, cancel
+from services.dispatcher.progress import Speed, observe
 from shared import layout
 from shared.domain import states
 from shared.domain.errors import FailedError
@@ -68,7 +69,7 @@ def test_a_bounded_number_of_chunks_is_on_the_way(tmp_path: Path) -> None:
 
 def test_a_message_names_consecutive_chunks(tmp_path: Path) -> None:
     scene = Scene(tmp_path, [4] * 10)
-    scene.dispatcher._plan(scene.job)
+    scene.steps()
     rows = scene.chunks()
     scene.set_chunk(rows[2], state="cancelled")
     scene.set_chunk(rows[4], solo=True)
@@ -139,7 +140,7 @@ def test_progress_says_what_happened_to_the_job(tmp_path: Path) -> None:
     shaped = states.resolve_precision(scene.job, precision="bf16", batch_images=64)
     assert scene.jobs.swap_job(scene.job, shaped)
     assert scene.jobs.swap_job(shaped, states.halve(shaped, batch_images=32))
-    progress = scene.dispatcher._progress(scene.job)
+    progress = observe(scene.jobs, scene.job, Speed(), scene.clock())
     assert (progress.halvings, progress.message) == (1, "out of memory: batch shape halved to 32")
 
 
@@ -164,7 +165,7 @@ def test_a_queued_job_is_cancelled_without_a_chunk(tmp_path: Path) -> None:
 
 def test_cancelling_waits_for_what_runs(tmp_path: Path) -> None:
     scene = Scene(tmp_path, [1] * 40)
-    scene.steps()
+    scene.steps(2)
     done, running, _ = scene.claim(count=3)
     assert scene.finish(done)
     cancel(scene.jobs, "job1")

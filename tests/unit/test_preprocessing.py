@@ -1,5 +1,4 @@
 import dataclasses
-import io
 
 import numpy as np
 import pytest
@@ -154,11 +153,3 @@ def test_holdout_probabilities_run_at_one_padded_shape():
     assert {shape[0] for shape in network.module.shapes} == {4}
     assert np.allclose(together.sum(axis=2), 1, atol=1e-2)
     assert (together[4] == forward_probabilities(network.module, pictures[4:], network.input, specs, **options)).all()
-
-
-def test_photographs_in_other_formats_reach_the_same_pixels(photographs):
-    pixels = decode(photographs[0], DecodeLimits())
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-
-    assert (decode(file.getvalue(), DecodeLimits()) == pixels).all()

@@ -51,7 +51,7 @@ CHUNK_STEPS: dict[Callable[[Chunk], Chunk], tuple[set[str], str]] = {
 }
 
 
-@pytest.mark.parametrize("state", (*states.UNFINISHED, *states.ENDED))
+@pytest.mark.parametrize("state", [*states.UNFINISHED, *states.ENDED])
 @pytest.mark.parametrize("step", JOB_STEPS)
 def test_job_steps(step: Callable[[Job], Job], state: str) -> None:
     allowed, after = JOB_STEPS[step]

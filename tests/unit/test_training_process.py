@@ -8,11 +8,16 @@ import pytest
 import torch
 
 from shared import layout
+from shared.domain import views
 from shared.domain.ensemble import Init, Input, Member, Split
 from shared.domain.errors import BadInputError, FailedError, NotFoundError
 from workers.training import process
+from workers.training.dataset import divide
 from workers.training.loop import PreemptedError
+from workers.training.pictures import PictureSource
 from workers.vision.checkpoint import put_tensors
+from workers.vision.decode import DecodeLimits
+from workers.vision.forward import forward_probabilities
 from workers.vision.model import build, load_member
 
 Bench = Any
@@ -101,20 +106,33 @@ def test_the_loaded_member_computes_what_the_holdout_scores_say(bench: Bench, ti
     assert (loaded.classes, loaded.taxonomy, loaded.name) == (3, bench.manifest.taxonomy, "tiny")
     assert len(loaded.input.mean) == len(loaded.input.std) == 3
     assert not loaded.module.training
+    order = process.validate(bench.objects, run, bench.settings)
+    held = divide(bench.objects, bench.manifest, order.taxonomy, tiny.split).held_out
+    with PictureSource(bench.objects, held, DecodeLimits(), threads=1, cache_bytes=0) as source:
+        (batch,) = source.batches([np.arange(len(held))])
+    expected = forward_probabilities(
+        loaded.module,
+        batch.pictures,
+        loaded.input,
+        [views.parse("plain"), views.parse("hflip")],
+        device=torch.device("cpu"),
+        precision="float32",
+        batch_images=16,
+    )
     with bench.objects.open(layout.run_file(run, "holdout/scores-00000.npy")) as file:
         scores = np.load(file)
     assert scores.dtype == np.float16
-    assert scores.shape[1:] == (2, 3)
-    np.testing.assert_allclose(scores.astype(np.float32).sum(axis=2), 1.0, atol=2e-3)
+    np.testing.assert_allclose(scores, expected, atol=2e-3)
 
 
 def test_preempted_while_scoring_the_holdout_it_goes_on_there(bench: Bench, tiny: Member) -> None:
     run = bench.declare(replace(tiny, epochs=1))
     with pytest.raises(PreemptedError):
-        bench.train(run, 1, Preempted(6))  # five steps, then the first batch of the holdout
+        bench.train(run, 1, Preempted(5))  # four steps, then the first batch of the holdout
+    assert json.loads(bench.file(run, "checkpoint/latest.json"))["checkpoints"][0] == [1, 4]
     assert not bench.objects.exists(layout.run_file(run, "manifest.json"))
     bench.train(run, 2)
-    assert "going on from step" in bench.said[-2]
+    assert "going on from step 4" in bench.said
     assert bench.objects.exists(layout.run_file(run, "manifest.json"))
 
 

@@ -26,11 +26,11 @@ def load_engine(
     batch_images: int = 0,
     precision: str = "",
 ) -> Engine:
-    """An engine that has run a batch and is ready to score a dataset, given by its fingerprint, by `version`.
+    """An engine that is ready to score a dataset, given by its fingerprint, by `version`.
 
-    `batch_images` and `precision` are those a job has stored; 0 and empty: chosen for the device. The batch shape may
-    come out smaller, if memory asks for it. Raises
-    UnsupportedPrecisionError, DeviceTooSmallError, NotFoundError, and ConflictError where parts do not fit together.
+    `batch_images` and `precision` are those a job has stored; 0 and empty: chosen for the device. A GPU has run
+    one empty batch by then, so the shape may have come out smaller. Raises UnsupportedPrecisionError,
+    DeviceTooSmallError, NotFoundError, and ConflictError where parts do not fit together.
     """
     device = resolve_device(settings.device)
     resolved_precision = resolve_precision(precision or "auto", device)
@@ -44,17 +44,13 @@ def load_engine(
         classes,
         _load_networks(objects, version, resolved, classes, device),
         duplicate_tables.read(objects, table_key, classes.classes) if table_key else None,
-        Policies(
-            images=_image_policy(options.image_duplicates),
-            products=_product_policy(options.product_duplicates),
-            skip_decided=options.skip_decided,
-            own_source=dataset_fingerprint == version.dataset_fingerprint,
-        ),
+        _policies(options, own_source=dataset_fingerprint == version.dataset_fingerprint),
         on=Device(device, resolved_precision, batch_images or None),
         settings=settings,
         keep_scores=options.keep_scores,
     )
-    engine.warm_up()
+    if device.type != "cpu":
+        engine.warm_up()
     return engine
 
 
@@ -74,6 +70,15 @@ def _load_networks(
             whole = f"{version.name}@{version.version}"
             raise ConflictError(f"run {version.runs[name]} of '{name}' was trained on other classes than {whole}")
     return networks
+
+
+def _policies(options: JobOptions, *, own_source: bool) -> Policies:
+    return Policies(
+        images=_image_policy(options.image_duplicates),
+        products=_product_policy(options.product_duplicates),
+        skip_decided=options.skip_decided,
+        own_source=own_source,
+    )
 
 
 def _image_policy(name: str) -> ImagePolicy:

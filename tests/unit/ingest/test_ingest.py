@@ -13,6 +13,7 @@ from services.ingest import pack_writer
 from shared import layout, packs
 from shared.domain.errors import BadInputError, ConflictError, NotFoundError
 from shared.packs import read_index, read_indexes, read_manifest
+from shared.settings import IngestSettings, Settings
 
 Products = Callable[..., list[dict[str, Any]]]
 
@@ -66,7 +67,11 @@ def test_rows_of_the_catalog_say_where_products_lie(shop: Any, products: Product
     for row in rows:
         content = shop.objects.read(layout.pack("d", row.pack), row.offset, row.length)
         document = bson.decode(content)
-        assert (document["_id"], document["category_id"], len(document["imgs"])) == (row.id, row.category_id, row.images)
+        assert (document["_id"], document["category_id"], len(document["imgs"])) == (
+            row.id,
+            row.category_id,
+            row.images,
+        )
     dataset = shop.catalog.dataset("d")
     assert (dataset.fingerprint, dataset.products, dataset.bytes) == (manifest.fingerprint, 30, manifest.bytes)
     assert shop.catalog.ingest("d").state == "complete"
@@ -181,7 +186,7 @@ def test_a_complete_dataset_is_left_as_it_is(shop: Any, products: Products) -> N
 def test_other_arguments_for_a_dataset_that_is_there_are_refused(shop: Any, products: Products) -> None:
     source = shop.dump(products(20))
     manifest = shop.ingest(source)
-    with pytest.raises(ConflictError, match="another source.*shelver rm dataset d"):
+    with pytest.raises(ConflictError, match=r"another source.*shelver rm dataset d"):
         shop.ingest(shop.dump(products(20), "other.bson"))
     with pytest.raises(ConflictError, match="--allow-bad"):
         shop.ingest(source, allow_bad=1)
@@ -222,6 +227,7 @@ def test_there_is_no_manifest_without_an_ingest(shop: Any) -> None:
 
 def test_the_sample_catalog_is_read(shop: Any, grocery: Path) -> None:
     shop.categories = grocery / "category_names.csv"
+    shop.settings = Settings(ingest=IngestSettings(pack_bytes=2**20))
     train = shop.ingest(str(grocery / "train.bson"), "train")
     assert (train.products, train.labelled, train.unrecognised) == (436, 436, 0)
     assert shop.ingest(str(grocery / "test.bson"), "test", labelled=False).products == 290

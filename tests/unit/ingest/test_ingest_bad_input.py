@@ -26,7 +26,6 @@ def assert_nothing_stays(shop: Any) -> None:
     assert shop.catalog.count_products("d") == 0
 
 
-@pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
@@ -45,15 +44,15 @@ def assert_nothing_stays(shop: Any) -> None:
         (bson.encode({"_id": 1, "imgs": [{"picture": b"1"}], "category_id": 77}), "category_id 77 is not in the"),
     ],
 )
-def test_a_bad_document_stops_the_ingest_or_is_left_out(shop: Any, bad: bytes, reason: str, processes: int) -> None:
+def test_a_bad_document_stops_the_ingest_or_is_left_out(shop: Any, bad: bytes, reason: str) -> None:
     source = shop.dump([*GOOD[:20], bad, *GOOD[21:]])
     with pytest.raises(BadInputError) as caught:
-        shop.ingest(source, processes=processes)
+        shop.ingest(source)
     assert (caught.value.where, caught.value.position) == (source, f"offset {AT}")
     assert reason in caught.value.reason
     assert "--allow-bad N" in caught.value.remedy
     assert_nothing_stays(shop)
-    manifest = shop.ingest(source, processes=processes, allow_bad=1)
+    manifest = shop.ingest(source, allow_bad=1)
     assert [entry.offset for entry in manifest.bad] == [AT]
     assert reason in manifest.bad[0].reason
     assert [row.id for row in shop.catalog.products("d")] == [n for n in range(40) if n != 20]
@@ -65,7 +64,10 @@ def test_a_bad_document_stops_the_ingest_or_is_left_out(shop: Any, bad: bytes, r
 @pytest.mark.parametrize(
     ("keep", "reason"),
     [
-        (len(GOOD[39]) - 1, f"the last document is truncated: {len(GOOD[39]) - 1} of its {len(GOOD[39])} bytes are there"),
+        (
+            len(GOOD[39]) - 1,
+            f"the last document is truncated: {len(GOOD[39]) - 1} of its {len(GOOD[39])} bytes are there",
+        ),
         (30, "the last document is truncated: 30 of its"),
         (3, "the last document is truncated: 3 bytes are left"),
     ],
@@ -150,7 +152,7 @@ def test_a_bad_category_file_is_named(shop: Any, products: Products, content: by
 
 
 def test_what_is_not_there_is_named(shop: Any, products: Products) -> None:
-    with pytest.raises(BadInputError, match="there is no such file or folder; give a .bson"):
+    with pytest.raises(BadInputError, match="there is no such file or folder; give a"):
         shop.ingest(str(shop.home / "nothing.bson"))
     shop.categories.unlink()
     with pytest.raises(BadInputError, match="No such file or directory"):
@@ -163,14 +165,11 @@ def test_an_option_out_of_range_is_refused(shop: Any, products: Products, option
         shop.ingest(shop.dump(products(5)), **{option: value})
 
 
-@pytest.mark.parametrize("allowed", [0, 1, 2, 3])
-@pytest.mark.parametrize("processes", [1, 3])
+@pytest.mark.parametrize(("processes", "allowed"), [(1, 0), (1, 1), (1, 3), (3, 0), (3, 2)])
 def test_the_first_bad_document_too_many_is_the_one_named(shop: Any, allowed: int, processes: int) -> None:
     bad = bson.encode({"_id": 1, "imgs": []})
     parts = list(GOOD * 3)
-    parts = [
-        bson.encode({"_id": n, "imgs": [{"picture": b"\xff\xd8\xff" + bytes(90)}]}) for n in range(len(parts))
-    ]
+    parts = [bson.encode({"_id": n, "imgs": [{"picture": b"\xff\xd8\xff" + bytes(90)}]}) for n in range(len(parts))]
     places = [30, 31, 77, 110]
     for place in places:
         parts[place] = bad
@@ -180,11 +179,11 @@ def test_the_first_bad_document_too_many_is_the_one_named(shop: Any, allowed: in
     assert_nothing_stays(shop)
 
 
-@pytest.mark.parametrize("seed_offset", range(4))
+@pytest.mark.parametrize("processes", [2, 7])
 def test_damage_anywhere_gives_the_same_for_every_number_of_processes(
-    shop: Any, products: Products, seed: int, seed_offset: int
+    shop: Any, products: Products, seed: int, processes: int
 ) -> None:
-    generator = random.Random(seed + seed_offset)
+    generator = random.Random(seed)
     content = bytearray(b"".join(bson.encode(document) for document in products(80, seed)))
     for _ in range(3):
         at = generator.randrange(len(content))
@@ -192,7 +191,6 @@ def test_damage_anywhere_gives_the_same_for_every_number_of_processes(
         content[at : at + size] = generator.randbytes(generator.choice([size, size // 2]))
     source = shop.dump([bytes(content)])
     expected = shop.ingest(source, "one", allow_bad=1000)
-    for name, processes in (("two", 2), ("seven", 7)):
-        manifest = shop.ingest(source, name, allow_bad=1000, processes=processes)
-        assert shop.contents(name) == shop.contents("one")
-        assert (manifest.fingerprint, manifest.bad) == (expected.fingerprint, expected.bad)
+    manifest = shop.ingest(source, "d", allow_bad=1000, processes=processes)
+    assert shop.contents("d") == shop.contents("one")
+    assert (manifest.fingerprint, manifest.bad) == (expected.fingerprint, expected.bad)

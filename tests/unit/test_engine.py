@@ -1,0 +1,242 @@
+import threading
+from dataclasses import replace
+
+import bson
+import numpy as np
+import pytest
+import torch
+
+from shared.domain.errors import StoreUnavailableError
+from shared.domain.predictions import predict
+from tests.engine_parts import CLASSES, CPU, TAXONOMY, Rig, chunk, md5s, picture, random_picture
+from workers.vision.devices import DeviceTooSmallError
+
+BROKEN = b"\xff\xd8\xffthis is no picture"
+
+
+def catalog(seed: int, products: int = 13) -> list[list[bytes]]:
+    noise = np.random.default_rng(seed)
+    return [[random_picture(noise) for _ in range(count)] for count in noise.integers(1, 5, products)]
+
+
+def values(results):
+    """What a product is told, apart from its id."""
+    return [replace(result, product=0) for result in results]
+
+
+def test_results_stand_in_the_order_of_the_index_and_chunks():
+    first, second = chunk(catalog(1), first_id=10), chunk(catalog(2, 3), first_id=50)
+    results = Rig().run(first, second)
+
+    assert [result.key for result in results] == ["chunk 10", "chunk 50"]
+    assert [p.product for result in results for p in result.products] == [*range(10, 23), 50, 51, 52]
+    assert [result.scored_images for result in results] == [first.index.images, second.index.images]
+    assert all(set(result.seconds) == {"look-up", "decode", "forward"} for result in results)
+    assert all(seconds >= 0 for result in results for seconds in result.seconds.values())
+
+
+def test_a_prediction_is_the_mean_of_views_members_and_images():
+    red, dull = (250, 10, 10), (100, 110, 90)
+    rig = Rig()
+    (found,) = rig.products_of(chunk([[picture(red, dull), picture(dull)]]))
+
+    def softmax(colour, network):
+        pixel = (torch.tensor(colour) / 255 - 0.5) / 0.5
+        return (pixel @ network.module.weights).double().softmax(0).numpy()
+
+    per_network = [
+        np.mean([softmax(c, network) for c in (red, dull, dull, dull)], axis=0) for network in rig.networks.values()
+    ]
+    (expected,) = predict(np.mean(per_network, axis=0)[None], TAXONOMY, CLASSES)
+    (expected_one,) = predict(per_network[0][None], TAXONOMY, CLASSES)
+
+    for name, wanted in (("one", expected_one), ("all", expected)):
+        assert found.predictions[name].class_index == wanted.class_index
+        assert found.predictions[name].category_id == wanted.category_id
+        assert [i for i, _ in found.predictions[name].top] == [i for i, _ in wanted.top]
+        np.testing.assert_allclose([p for _, p in found.predictions[name].top], [p for _, p in wanted.top], atol=1e-6)
+        np.testing.assert_allclose(found.predictions[name].entropy, wanted.entropy, atol=1e-5)
+    assert found.model_only == found.predictions
+    assert (found.source, found.overridden, found.error) == ("model", 0.0, "")
+
+
+def test_a_product_does_not_depend_on_its_neighbours_or_cuts():
+    products = catalog(3)
+    together = Rig().products_of(chunk(products))
+    one_by_one = Rig().products_of(*(chunk([product], first_id=i) for i, product in enumerate(products, start=1)))
+    behind_others = Rig().products_of(chunk([*catalog(4, 5), *products]))[5:]
+    backwards = Rig().products_of(chunk(products[::-1]))[::-1]
+
+    assert one_by_one == together
+    assert values(behind_others) == values(together)
+    assert values(backwards) == values(together)
+
+
+def test_every_forward_pass_has_the_same_shape():
+    rig = Rig(batch_images=6)
+    rig.run(chunk(catalog(5, 7)), chunk(catalog(6, 1), first_id=90))
+
+    assert set(rig.shapes) == {(6, 3, 4, 4)}
+
+
+def test_a_product_with_more_images_than_a_batch():
+    noise = np.random.default_rng(7)
+    large = [random_picture(noise) for _ in range(23)]
+    products = [*catalog(8, 2), large, *catalog(9, 2)]
+
+    assert Rig().products_of(chunk(products)) == Rig(batch_images=64).products_of(chunk(products))
+
+
+def test_undecodable_images_are_left_out_and_only_those():
+    noise = np.random.default_rng(10)
+    good = random_picture(noise)
+    found = Rig().products_of(chunk([[good], [BROKEN, good, BROKEN], [BROKEN, BROKEN + b"2"], [good]]))
+
+    assert values(found[1:2]) == values(found[0:1]) == values(found[3:4])
+    assert found[2].predictions == found[2].model_only == {}
+    assert found[2].error.startswith("no image of it can be decoded; the first: damaged header")
+
+
+def test_a_product_without_images_is_an_error_and_stops_nothing():
+    found = Rig().products_of(chunk([[], [random_picture(np.random.default_rng(11))], []]))
+
+    assert [bool(result.error) for result in found] == [True, False, True]
+    assert found[0].error == "it has no images"
+
+
+def test_a_chunk_without_a_single_picture_does_not_touch_the_network():
+    rig = Rig()
+    (result,) = rig.run(chunk([[BROKEN], []]))
+
+    assert result.scored_images == 0
+    assert rig.shapes == []
+    assert all(product.error for product in result.products)
+
+
+def test_output_that_is_not_finite_is_the_products_error():
+    rig = Rig()
+    rig.networks["b"].module.weights[:] = torch.nan
+    (found,) = rig.products_of(chunk([[random_picture(np.random.default_rng(12))]]))
+
+    assert found.error == "the networks' output is not finite"
+
+
+def test_one_off_answers_equal_scored_products():
+    products = catalog(13, 6)
+    rig = Rig()
+    scored = rig.products_of(chunk(products))
+
+    for product, expected in zip(products, scored, strict=True):
+        found, seconds = rig.engine.answer(product)
+        assert values([found]) == values([expected])
+        assert set(seconds) == {"look-up", "decode", "forward"}
+    assert rig.engine.batch_images == 4
+    assert rig.shapes[-1][0] == min(4, len(products[-1]))
+
+
+def test_real_photographs_in_their_documents(grocery):
+    content = (grocery / "test.bson").read_bytes()
+    documents = bson.decode_all(content)[:4]
+    pictures = [[image["picture"] for image in document["imgs"]] for document in documents]
+    given = chunk(pictures)
+    offsets = [content.index(picture) for product in pictures for picture in product]
+    index = replace(given.index, image_offset=np.array(offsets, dtype=np.int64))
+
+    assert (index.image_md5 == md5s([p for product in pictures for p in product])).all()
+    assert Rig().products_of(replace(given, index=index, content=content, start=0)) == Rig().products_of(given)
+
+
+def test_chunks_are_pulled_at_most_two_ahead():
+    pulled, asked = [], threading.Event()
+
+    def chunks():
+        for first_id in range(1, 9):
+            pulled.append(first_id)
+            if first_id == 3:
+                asked.set()
+            yield chunk(catalog(first_id, 1), first_id=first_id)
+
+    results = Rig().engine.run(chunks())
+    next(results)
+    assert len(pulled) <= 2
+    next(results)
+    assert asked.wait(10)
+    assert len(pulled) <= 3
+    results.close()
+    assert len(pulled) <= 4
+
+
+def test_what_the_source_of_chunks_raises_comes_after_the_results_before():
+    def chunks():
+        yield chunk(catalog(1, 2))
+        raise StoreUnavailableError("the store is away")
+
+    results = Rig().engine.run(chunks())
+
+    assert len(next(results).products) == 2
+    with pytest.raises(StoreUnavailableError, match="away"):
+        next(results)
+
+
+def test_pictures_larger_than_the_bound_go_one_by_one(monkeypatch):
+    given = chunk(catalog(14, 4))
+    expected = Rig(batch_images=8).products_of(given)
+    monkeypatch.setattr("workers.scoring.engine._AHEAD_BYTES", 1)
+
+    assert Rig(batch_images=8).products_of(given) == expected
+
+
+def test_out_of_memory_halves_the_shape_and_goes_on():
+    chunks = [chunk(catalog(seed, 6), first_id=10 * seed) for seed in (1, 2, 3)]
+    rig = Rig(batch_images=16, fits=5)
+    results = rig.run(*chunks)
+
+    assert rig.halved == [8, 4]
+    assert rig.engine.batch_images == 4
+    assert [(result.batch_images, result.halvings) for result in results] == [(4, 2), (4, 0), (4, 0)]
+    assert [p for result in results for p in result.products] == Rig(batch_images=4).products_of(*chunks)
+
+
+def test_a_device_that_holds_no_single_picture_is_not_the_products_fault():
+    rig = Rig(batch_images=2, fits=0)
+    with pytest.raises(DeviceTooSmallError, match="one picture at a time does not fit"):
+        rig.run(chunk(catalog(1)))
+    assert rig.halved == [1]
+
+
+def test_warming_up_finds_the_shape_that_fits():
+    rig = Rig(batch_images=16, fits=5)
+    rig.engine.warm_up()
+
+    assert rig.engine.batch_images == 4
+    assert rig.halved == []
+    with pytest.raises(DeviceTooSmallError):
+        Rig(fits=0).engine.warm_up()
+
+
+def test_other_failures_of_a_network_are_not_hidden(monkeypatch):
+    rig = Rig()
+    monkeypatch.setattr(rig.networks["a"].module, "weights", torch.zeros(1, device=CPU))
+    with pytest.raises(IndexError):
+        rig.run(chunk(catalog(1)))
+
+
+def test_kept_scores():
+    rig = Rig(keep_scores=True)
+    (result,) = rig.run(chunk([*catalog(15, 3), [BROKEN]]))
+    scores = result.scores
+
+    assert scores["product"].tolist() == [1, 2, 3]
+    assert scores["combination"].tolist() == ["one", "all"]
+    assert scores["class_index"].shape == scores["probability"].shape == (3, 2, CLASSES)
+    np.testing.assert_allclose(scores["rest"], 0, atol=1e-6)
+    for row, product in enumerate(result.products[:3]):
+        top = product.predictions["all"].top
+        classes, probabilities = scores["class_index"][row, 1], scores["probability"][row, 1]
+        assert tuple(zip(classes.tolist(), probabilities.tolist(), strict=True)) == top
+
+
+def test_kept_scores_of_nothing():
+    (result,) = Rig(keep_scores=True).run(chunk([[BROKEN]]))
+
+    assert result.scores["class_index"].shape == (0, 2, CLASSES)
