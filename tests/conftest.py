@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import bson
@@ -43,19 +43,10 @@ def make_dataset() -> Callable[..., Manifest]:
     ) -> Manifest:
         """Products have ids from 100, one or two images and class id % 3; every fifth shares its image with the one
         before; the first image of a product in `spoiled` is no picture."""
-        noise = np.random.default_rng(1)
         content, rows, image_rows, md5s = b"", [], [], []
-        last = b""
-        for product in range(100, 100 + products):
-            colour = np.eye(3)[product % 3] * 120 + 60
-            pictures = [_jpeg(colour, noise) for _ in range(1 + product % 2)]
-            if product % 5 == 0 and last:
-                pictures[0] = last
-            if product in spoiled:
-                pictures[0] = b"this is no picture, product %d" % product
-            last = pictures[0]
+        for product, pictures in _products(products, spoiled):
             document = bson.encode(
-                {"_id": product, "category_id": 1000 + product % 3, "imgs": [{"picture": p} for p in pictures]}
+                {"_id": product, "category_id": 1000 + product % 3, "imgs": [{"picture": one} for one in pictures]}
             )
             rows.append((product, len(content), len(document), 1000 + product % 3, len(pictures)))
             for picture in pictures:
@@ -90,6 +81,20 @@ def make_dataset() -> Callable[..., Manifest]:
         return manifest
 
     return make
+
+
+def _products(products: int, spoiled: frozenset[int]) -> Iterator[tuple[int, list[bytes]]]:
+    noise = np.random.default_rng(1)
+    last = b""
+    for product in range(100, 100 + products):
+        colour = np.eye(3)[product % 3] * 120 + 60
+        pictures = [_jpeg(colour, noise) for _ in range(1 + product % 2)]
+        if product % 5 == 0 and last:
+            pictures[0] = last
+        if product in spoiled:
+            pictures[0] = b"this is no picture, product %d" % product
+        last = pictures[0]
+        yield product, pictures
 
 
 def _jpeg(colour: "np.typing.NDArray[np.float64]", noise: np.random.Generator) -> bytes:

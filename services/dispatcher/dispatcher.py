@@ -3,9 +3,11 @@
 Two dispatchers at work are harmless, and what one that dies leaves undone is done by the next step of any other.
 """
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from services.dispatcher import planning, sending
 from services.dispatcher.progress import Progress, Speed, observe
@@ -16,6 +18,8 @@ from shared.domain.records import Chunk, Job, Outcome
 from shared.ports import Clock, Jobs, Objects, Queue
 from shared.settings import Settings
 from shared.swaps import update_job
+
+log = logging.getLogger(__name__)
 
 MOST_BACK_OFF = 10.0  # seconds between two looks at a store that is away
 REPORT_SECONDS = 1.0
@@ -46,6 +50,7 @@ class Dispatcher:
         self._dead: frozenset[str] = frozenset()
         self._last_served: dict[str, str] = {}
         self._speeds: dict[str, Speed] = {}
+        self._reported: dict[str, Progress] = {}
 
     def step(self) -> None:
         """One look at everything. Raises StoreUnavailableError, after which all leases start anew."""
@@ -80,12 +85,17 @@ class Dispatcher:
                 if ended:
                     return rows
                 wait = poll
-            except StoreUnavailableError:
+            except StoreUnavailableError as error:
+                log.warning("waiting %.1f s: %s", wait, error)
+                for progress in self._reported.values():
+                    report(replace(progress, message=str(error)))
                 wait = min(2 * wait, MOST_BACK_OFF)
             sleep(wait)
 
     def _progress(self, job: Job) -> Progress:
-        return observe(self._jobs, job, self._speeds.setdefault(job.id, Speed()), self._clock())
+        progress = observe(self._jobs, job, self._speeds.setdefault(job.id, Speed()), self._clock())
+        self._reported[job.id] = progress
+        return progress
 
     def _step(self) -> None:
         dead = self._queue.lost_workers()
@@ -111,7 +121,7 @@ class Dispatcher:
     def _advance(self, job: Job, dead: frozenset[str], resend: bool) -> Job | None:
         """One running job; None once it does not run any more."""
         counts = self._jobs.count_chunks(job.id)
-        if sum(sums["done"] + sums["failed"] for sums in counts.values()) == job.products:
+        if _answered(counts) == job.products:
             self._end(job, failed=sum(sums["failed"] for sums in counts.values()))
             return None
         active = self._jobs.chunks(job.id, states.ACTIVE_CHUNKS)
@@ -168,16 +178,17 @@ class Dispatcher:
     def _groups(self, job: Job, counts: Counts) -> list[list[Chunk]]:
         """The messages that pending chunks make; those due for it are split or quarantined instead."""
         done = chunks_in(counts, "done")
-        pending = []
+        steps: dict[str, list[Chunk]] = {"send": [], "split": [], "quarantine": [], "hold": []}
         for chunk in self._jobs.chunks(job.id, ("pending",), limit=4 * self._settings.dispatch.window_chunks):
-            step = attempts.due(chunk, done)
-            if step == "send":
-                pending.append(chunk)
-            elif step == "quarantine":
-                self._quarantine(job, chunk)
-            elif self._jobs.swap_chunk(chunk, states.split(chunk, cuts=chunks.cuts(chunk), done=done)):
+            steps[attempts.due(chunk, done)].append(chunk)
+        for chunk in steps["quarantine"]:
+            self._quarantine(job, chunk)
+        for chunk in steps["split"]:
+            if self._jobs.swap_chunk(chunk, states.split(chunk, cuts=chunks.cuts(chunk), done=done)):
                 self._complete_children(job)
-        return list(sending.messages(sending.in_order(pending), self._settings.dispatch.message_chunks))
+        if steps["hold"] and len(steps["hold"]) == job.products - _answered(counts):
+            self._fail(job, steps["hold"][-1].error)  # nothing is left that could show that the environment works
+        return list(sending.messages(chunks.in_order(steps["send"]), self._settings.dispatch.message_chunks))
 
     def _quarantine(self, job: Job, chunk: Chunk) -> None:
         """The outcome first, then the swap: whoever repeats it finds the outcome there."""
@@ -188,3 +199,7 @@ class Dispatcher:
         )
         (stored,) = self._jobs.outcomes(job.id, after=chunk.position - 1, limit=1)
         self._jobs.swap_chunk(chunk, states.quarantine(chunk, answered=not stored.error))
+
+
+def _answered(counts: Counts) -> int:
+    return sum(sums["done"] + sums["failed"] for sums in counts.values())

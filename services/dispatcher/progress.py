@@ -59,11 +59,14 @@ def observe(jobs: Jobs, job: Job, speed: Speed, now: float) -> Progress:
         rate=rate,
         seconds_left=(job.products - done - failed) / rate if rate else None,
         halvings=job.halvings,
-        message=_message(job),
+        message=_message(jobs, job),
     )
 
 
-def _message(job: Job) -> str:
+def _message(jobs: Jobs, job: Job) -> str:
     if job.error:
         return job.error
+    waiting = jobs.chunks(job.id, ("pending", "sent"), limit=1) if job.state == "running" else []
+    if waiting and waiting[0].error:
+        return waiting[0].error
     return f"out of memory: batch shape halved to {job.batch_images}" if job.halvings else ""

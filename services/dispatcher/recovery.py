@@ -19,12 +19,21 @@ def chunks_in(counts: Counts, *of_states: str) -> int:
     return sum(counts[state]["chunks"] for state in of_states if state in counts)
 
 
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """When a loss was decided, how many chunks were done then, and whether it counted."""
+
+    at: float
+    done: int
+    counted: bool
+
+
 @dataclass(slots=True)
 class _Memory:
-    """Of one job: undecided losses by chunk, decided ones of the last lease time (when; counted), an outage's end."""
+    """Of one job: losses by chunk, undecided, and decided within a lease time or since a chunk was done."""
 
     undecided: dict[str, Loss] = field(default_factory=dict)
-    decided: dict[str, tuple[float, bool]] = field(default_factory=dict)
+    decided: dict[str, _Decided] = field(default_factory=dict)
     outage_until: float = float("-inf")
 
 
@@ -75,15 +84,19 @@ class Recovery:
         before = memory.undecided
         horizon = now - self._settings.lease_seconds
         lost_ids = {chunk.id for chunk in lost}
-        memory.decided = {k: v for k, v in memory.decided.items() if v[0] > horizon and k not in lost_ids}
+        memory.decided = {
+            k: v for k, v in memory.decided.items() if k not in lost_ids and (v.at > horizon or v.done == done)
+        }
         workers = [chunk.worker for chunk in running]
         memory.undecided = {}
         for chunk in lost:
             known = before.get(chunk.id)
             if known is None or known.chunk.generation != chunk.generation:
                 seen = self._leases[chunk.job].first_seen(chunk)
-                earlier = (noticed for noticed, _ in memory.decided.values())
-                recent = sum(attempts.related(chunk, done, seen=seen, earlier=noticed) for noticed in earlier)
+                recent = sum(
+                    attempts.related(chunk, done, seen=seen, earlier=one.at, done_then=one.done)
+                    for one in memory.decided.values()
+                )
                 known = Loss(chunk, now, workers.count(chunk.worker) > 1, recent)
             memory.undecided[chunk.id] = known
 
@@ -108,9 +121,9 @@ class Recovery:
         return job
 
     def _begin_outage(self, job: Job, memory: _Memory, losses: Sequence[Loss], progress: int, now: float) -> Job:
-        for chunk_id, (_, counted) in memory.decided.items():
+        for chunk_id, one in memory.decided.items():
             chunk = self._jobs.chunk(chunk_id)
-            if counted and chunk.state == "pending" and chunk.losses:
+            if one.counted and chunk.state == "pending" and chunk.losses:
                 self._jobs.swap_chunk(chunk, states.forgive(chunk))
         memory.decided.clear()
         memory.outage_until = now + self._settings.lease_seconds
@@ -129,11 +142,9 @@ class Recovery:
         if not self._jobs.swap_chunk(chunk, new):  # it was finished, handed back or kept alive after all
             return job
         if verdict != "outage":
-            memory.decided[chunk.id] = (now, verdict == "counted")
+            memory.decided[chunk.id] = _Decided(now, done, verdict == "counted")
         if verdict == "unready":
             return self._count(job, states.count_unready, progress, words)
-        if verdict == "counted" and attempts.hopeless(new, done):
-            return self._count(job, states.count_wave, progress, words)
         return job
 
     def _count(self, job: Job, count: Callable[..., Job], progress: int, error: str) -> Job:

@@ -7,14 +7,6 @@ from typing import Any
 from shared.domain.records import SCHEMA, Chunk, Job
 
 
-def in_order(pending: Sequence[Chunk]) -> list[Chunk]:
-    """What was never lost goes first, in order of position; what runs alone follows, the least lost first.
-
-    So whatever still works gets done before a chunk is blamed again.
-    """
-    return sorted(pending, key=lambda chunk: (chunk.solo, chunk.losses, chunk.position))
-
-
 def messages(pending: Sequence[Chunk], most: int) -> Iterator[list[Chunk]]:
     """Groups of at most `most` consecutive chunks; a solo chunk is a group of its own."""
     group: list[Chunk] = []

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["IngestProgress", "IngestRequest", "run"]
 
+_MOST_PROCESSES = 4  # by default: they outrun most disks, and stay below 512 MiB of memory together
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -38,7 +39,7 @@ class IngestRequest:
     dataset: str
     categories: Path | None = None
     allow_bad: int = 0
-    processes: int | None = None  # None: one per core; only plain .bson files are read by more than one
+    processes: int | None = None  # None: one per core, up to 4; only plain .bson files are read by more than one
 
 
 def run(
@@ -130,7 +131,7 @@ def _checked(request: IngestRequest, source: Source, categories: Categories | No
         raise BadInputError("--dataset", f"'{request.dataset}' is no name of a dataset", remedy=remedy)
     if request.allow_bad < 0:
         raise BadInputError("--allow-bad", f"{request.allow_bad} is negative", remedy="give 0 or more")
-    processes = (os.cpu_count() or 1) if request.processes is None else request.processes
+    processes = min(os.cpu_count() or 1, _MOST_PROCESSES) if request.processes is None else request.processes
     if processes < 1:
         raise BadInputError("--processes", f"{processes} is too few", remedy="give 1 or more")
     return Ingest(

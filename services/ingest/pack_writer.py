@@ -100,6 +100,7 @@ class PackWalk:
         self.unrecognised = 0
         self.written = 0
         self.position = window.base
+        self._shift = 0  # from a place in the window to its place in the pack
         self._window = window
         self._limit = limit
         self._rules = rules
@@ -125,40 +126,47 @@ class PackWalk:
     def _block(self) -> tuple[bytes, bool]:
         """The next good documents in a row, and whether the pack goes on after them."""
         window = self._window
-        window.drop(self.position)
         while True:
-            data, at, size = window.data, 0, len(window.data)
-            reason = ""
-            while window.base + at < self._limit and size - at >= 4:
-                length = int.from_bytes(data[at : at + 4], "little", signed=True)
-                try:
-                    check_length(length)
-                    if at + length > size:
-                        break
-                    self._take(data, at, length)
-                except (DamagedError, RefusedError) as error:
-                    reason = str(error)
-                    damaged = isinstance(error, DamagedError)
-                    break
-                at += length
+            data, begin = window.data, self.position - window.base
+            at, reason, length = self._take_all(data, begin)
             self.position = window.base + at
             if reason:
-                self._pass_over(reason, 0 if damaged else length)
-                return data[:at], True
-            if self.position >= self._limit:
-                return data[:at], False
-            if at:
-                return data[:at], True
+                self._pass_over(reason, length)
+            if reason or at > begin or self.position >= self._limit:
+                return data[begin:at], self.position < self._limit
+            window.drop(self.position)
             if not window.grow():
-                if size:
-                    self._pass_over_end(size)
-                return b"", bool(size)
+                left = len(window.data)
+                if left:
+                    self._pass_over_end(left)
+                return b"", bool(left)
+
+    def _take_all(self, data: bytes, begin: int) -> tuple[int, str, int]:
+        """Take the whole good documents of `data` from `begin` on.
+
+        Returns where they end and, if a bad document is there, why it is bad and its length, 0 if that is unknown.
+        """
+        at, size, limit = begin, len(data), self._limit - self._window.base
+        self._shift = self.written - begin
+        while at < limit and size - at >= 4:
+            length = int.from_bytes(data[at : at + 4], "little", signed=True)
+            try:
+                check_length(length)
+                if at + length > size:
+                    break
+                self._take(data, at, length)
+            except DamagedError as error:
+                return at, str(error), 0
+            except RefusedError as error:
+                return at, str(error), length
+            at += length
+        return at, "", 0
 
     def _take(self, data: bytes, at: int, length: int) -> None:
         product_id, category_id, image_offsets, image_lengths = walk(data, at, at + length)
         if category_id is not None:
             self._check_category(category_id)
-        columns, shift = self.columns, self.written
+        columns, shift = self.columns, self._shift
         columns.product_id.append(product_id)
         columns.position.append(self._window.base + at)
         columns.offset.append(at + shift)
@@ -181,30 +189,26 @@ class PackWalk:
 
     def _pass_over(self, reason: str, length: int) -> None:
         """Note the bad document at `position` and go on after it; where that is, is searched if `length` is 0."""
-        window, begun = self._window, self.position
-        if begun == 0 and length == 0:
-            reason = _kind_of_file(window.data[:1024]) or reason
-        self._note(begun, reason)
-        if length:
-            self.position = begun + length
-        else:
-            found = find_start(window, begun + 1, self._rules.chain_documents)
-            self.position = window.stop if found is None else found
+        head = self._window.data[:1024] if self.position == 0 and length == 0 else b""
+        self._note(self.position, _kind_of_file(head) or reason)
+        self.position = self.position + length if length else self._next_start()
 
     def _pass_over_end(self, size: int) -> None:
         """The source ends within the document at `position`, of which `size` bytes are there."""
-        window, begun = self._window, self.position
-        head = window.data[:1024]
+        begun, head = self.position, self._window.data[:1024]
         length = int.from_bytes(head[:4], "little", signed=True)
-        found = find_start(window, begun + 1, self._rules.chain_documents)
-        self.position = window.stop if found is None else found
-        if found is not None:
+        self.position = self._next_start()
+        if self.position < self._window.stop:
             reason = f"its length field ({length}) runs past the end of the dump"
         elif size < 4:
             reason = f"the last document is truncated: {size} bytes are left, too few for a length field"
         else:
             reason = f"the last document is truncated: {size} of its {length} bytes are there"
         self._note(begun, (_kind_of_file(head) if begun == 0 else "") or reason)
+
+    def _next_start(self) -> int:
+        found = find_start(self._window, self.position + 1, self._rules.chain_documents)
+        return self._window.stop if found is None else found
 
     def _note(self, offset: int, reason: str) -> None:
         self.bad.append((offset, reason))
@@ -264,7 +268,7 @@ def _is_picture(picture: bytes) -> bool:
 def _kind_of_file(head: bytes) -> str:
     if head.startswith(b"\x1f\x8b"):
         return NO_DUMP["gzip"]
-    return NO_DUMP["text"] if b"\0" not in head and _is_text(head) else ""
+    return NO_DUMP["text"] if head and b"\0" not in head and _is_text(head) else ""
 
 
 def _is_text(head: bytes) -> bool:

@@ -33,7 +33,7 @@ class Reconciler:
             new = self._next(run, processes, rows)
             if new is not None and self.runs.swap_run(run, new):
                 if new.state == "complete":
-                    self.launcher.delete(rules.process_name(run))
+                    self._tidy(run)
                 run = new
             rows[member] = run
         self._launch(training, rows)
@@ -46,10 +46,10 @@ class Reconciler:
                 self.launcher.delete(rules.process_name(run))
                 self.runs.swap_run(run, rules.preempt(run, "interrupted", self._checkpoints(run)))
 
-    def log_tail(self, run: Run) -> str:
-        """The last lines of the run's last process."""
-        process = self.launcher.status().get(rules.process_name(run))
-        return process.log_tail if process else ""
+    def last_process(self, run: Run) -> Launched:
+        """What the launcher knows of the run's last attempt."""
+        name = rules.process_name(run)
+        return self.launcher.status().get(name, Launched(name, "preempted"))
 
     def _next(self, run: Run, processes: Mapping[str, Launched], rows: Mapping[str, Run]) -> Run | None:
         process = processes.get(rules.process_name(run))
@@ -90,6 +90,12 @@ class Reconciler:
             return
         self.objects.put(layout.run_file(run.id, "definition.json"), json.dumps(run.plain()).encode())
         self.launcher.launch(name, ["workers.training", "--run", run.id, "--attempt", str(run.attempt)])
+
+    def _tidy(self, run: Run) -> None:
+        """Forget the process of a complete run, and the checkpoints where it was ended before it removed them."""
+        self.launcher.delete(rules.process_name(run))
+        for key in list(self.objects.list(layout.run_file(run.id, "checkpoint/"))):
+            self.objects.delete(key)
 
     def _checkpoints(self, run: Run) -> LatestCheckpoints:
         try:

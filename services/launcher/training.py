@@ -24,6 +24,8 @@ from shared.ports import Clock, Launcher, Objects, Runs
 from shared.settings import Settings
 from shared.wiring import Stores
 
+_BAD_INPUT = 2  # the exit code by which a trainer says so
+
 
 @dataclass(frozen=True, slots=True)
 class _Source:
@@ -48,8 +50,8 @@ def train(
     """Train `members` (all by default) and what they start from, then make the ensemble version and move `current`.
 
     Runs that are complete stay so; None where members of the file are still untrained. `clock` gives seconds since the
-    epoch. Raises BadInputError and NotFoundError, and FailedError with the last lines of a failed run. Interrupted, it
-    lets the running process write a checkpoint first.
+    epoch. Raises BadInputError (also for what only the trainer can see) and NotFoundError, and FailedError with the
+    last lines of a failed run. Interrupted, it lets the running process write a checkpoint first.
     """
     source = _source(stores.objects, dataset)
     chosen = _chosen(ensemble, members)
@@ -162,8 +164,10 @@ def _document(ensemble: Ensemble) -> list[Any]:
 def _fail(runs: Runs, reconciler: Reconciler, training: Training, rows: Mapping[str, Run], failed: Run) -> None:
     reconciler.stop(rows)
     runs.swap_training(training, rules.fail_training(training, f"{failed.member}: {failed.reason}"))
-    tail = reconciler.log_tail(failed)
-    last_lines = f"; its last lines:\n{tail}" if tail else ""
+    process = reconciler.last_process(failed)
+    if process.exit_code == _BAD_INPUT:
+        raise BadInputError(f"member {failed.member} (run {failed.id})", process.log_tail.splitlines()[-1])
+    last_lines = f"; its last lines:\n{process.log_tail}" if process.log_tail else ""
     raise FailedError(f"member {failed.member} (run {failed.id}) is {failed.state}: {failed.reason}{last_lines}")
 
 

@@ -12,6 +12,7 @@ from typing import BinaryIO
 from shared.domain.errors import BadInputError, NotFoundError, StoreUnavailableError
 
 _PARTIAL = ".partial"  # where files grow; no key starts with a dot
+_MOVES = 100  # tries to move a file into a folder that deletes remove as empty meanwhile
 
 
 class DirectoryObjects:
@@ -105,11 +106,11 @@ class DirectoryObjects:
 
     @contextmanager
     def _found(self, key: str) -> Iterator[None]:
-        try:
-            with _translated(self._path(key)):
+        with _translated(self._path(key)):
+            try:
                 yield
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            raise NotFoundError(f"there is no object '{key}' in {self._root}") from None
+            except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+                raise NotFoundError(f"there is no object '{key}' in {self._root}") from None
 
     def _new_partial(self) -> tuple[Path, io.BufferedWriter]:
         """A locked file to write to. The lock dies with its process: files without one are left-overs."""
@@ -133,22 +134,19 @@ def _remove_unlocked(path: Path) -> None:
 
 
 def _move(partial: Path, path: Path) -> None:
-    while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    for attempt in range(_MOVES):
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             partial.replace(path)
-        except FileNotFoundError:
-            if not partial.exists():
+            return
+        except (FileExistsError, FileNotFoundError):
+            if attempt == _MOVES - 1:
                 raise
-            continue  # a delete removed the folder as empty in between
-        return
 
 
 @contextmanager
 def _translated(path: Path) -> Iterator[None]:
     try:
         yield
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise
     except OSError as error:
         raise StoreUnavailableError(f"{path}: {error.strerror or error}; check the disk and its permissions") from error

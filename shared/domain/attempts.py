@@ -29,21 +29,22 @@ class Loss:
     chunk: Chunk
     noticed: float
     company: bool  # its worker held another chunk
-    recent: int = 0  # losses decided within the last lease time that may belong to one outage with this one
+    recent: int = 0  # losses decided before that may belong to one outage with this one
 
 
 def outage_limit(chunks: int) -> float:
-    """More losses than this within one lease time are an outage; `chunks` is the job's number of chunks."""
+    """More related losses than this are an outage; `chunks` is the job's number of chunks."""
     return max(OUTAGE_CHUNKS, OUTAGE_SHARE * chunks)
 
 
-def related(chunk: Chunk, done: int, *, seen: float, earlier: float) -> bool:
+def related(chunk: Chunk, done: int, *, seen: float, earlier: float, done_then: int) -> bool:
     """Whether the loss of `chunk`, first seen running at `seen`, may belong to one outage with a loss at `earlier`.
 
-    Where nothing works, any two may. Where other chunks were done since, only those that ran at the same time: else the
-    workers that several bad products take down one after the other would look like an outage.
+    Those that ran at the same time may, and those with no chunk done between them (`done` now, `done_then` chunks). But
+    for a solo chunk in a proven environment only the former: else the workers that several bad products take down one
+    after the other would look like an outage.
     """
-    return seen < earlier or not proven(chunk, done)
+    return seen < earlier or (done == done_then and not (chunk.solo and proven(chunk, done)))
 
 
 def judge(losses: Sequence[Loss], *, running: int, chunks: int, now: float, lease_seconds: float) -> list[Verdict]:
@@ -67,23 +68,24 @@ def _alone(loss: Loss) -> Verdict:
 
 
 def proven(chunk: Chunk, done: int) -> bool:
-    """Whether the environment has worked since the chunk was first lost: another chunk of the job was done."""
-    return done > chunk.done_before
+    """Whether the environment is known to work, with `done` chunks of the job done.
+
+    For a single product: once any is. For more products, one has to be done since the chunk was first lost or cut off:
+    where workers die of everything, larger chunks show it before products are tried.
+    """
+    return done > (0 if chunk.products == 1 else chunk.done_before)
 
 
-def due(chunk: Chunk, done: int) -> Literal["send", "split", "quarantine"]:
+def due(chunk: Chunk, done: int) -> Literal["send", "split", "quarantine", "hold"]:
     """What a pending chunk needs next; `done` chunks of its job are done.
 
-    A product is never blamed in an environment where nothing works: it is quarantined only once another chunk was done.
+    A product is not blamed in an environment where nothing ever worked: until a chunk is done, it is held.
     """
     if chunk.products == 1:
-        return "quarantine" if chunk.losses >= PRODUCT_LOSSES and proven(chunk, done) else "send"
+        if chunk.losses < PRODUCT_LOSSES:
+            return "send"
+        return "quarantine" if proven(chunk, done) else "hold"
     return "split" if chunk.losses >= (DESCENDANT_LOSSES if chunk.parent else ROOT_LOSSES) else "send"
-
-
-def hopeless(chunk: Chunk, done: int) -> bool:
-    """A lost product that would be quarantined had anything else been done: as bad a sign as an outage."""
-    return chunk.products == 1 and chunk.losses >= PRODUCT_LOSSES and not proven(chunk, done)
 
 
 def failing(job: Job) -> bool:

@@ -78,6 +78,14 @@ def children(parent: Chunk, pack: PackProducts) -> list[Chunk]:
     ]
 
 
+def in_order(waiting: Iterable[Chunk]) -> list[Chunk]:
+    """What was never lost goes first, by position; what runs alone follows, the least lost and the largest first.
+
+    So whatever still works gets done before a chunk is blamed again, and brothers before the parts of a lost one.
+    """
+    return sorted(waiting, key=lambda chunk: (chunk.solo, chunk.losses, -chunk.products * chunk.solo, chunk.position))
+
+
 def locate(chunk: Chunk, pack: PackProducts) -> int:
     """The row of the chunk's first product in its pack's index."""
     row = int(np.searchsorted(pack.offset, chunk.offset))

@@ -192,6 +192,11 @@ def test_a_training_asked_to_go_writes_a_checkpoint_and_says_preempted(ward: War
     assert not ward.complete()
 
 
+def test_a_run_without_a_definition_is_bad_input(ward: Ward) -> None:
+    ward.nursery.start(ward.home, "0123456789abcdef", 1)
+    assert ward.nursery.exit_code() == 2
+
+
 DRIVER = """
 import sys
 from pathlib import Path

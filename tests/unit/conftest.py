@@ -7,7 +7,6 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-import torch
 
 from shared import layout
 from shared.adapters.directory import DirectoryObjects
@@ -15,7 +14,6 @@ from shared.domain.ensemble import Init, Input, Member, Schedule, Split, run_def
 from shared.domain.records import Run
 from shared.packs import Manifest
 from shared.settings import ScoringSettings, TrainingSettings
-from workers.training import process
 
 MEMBER = Member(
     name="tiny",
@@ -61,6 +59,8 @@ class Bench:
 
     def train(self, run: str, attempt: int = 1, preempted: Callable[[], bool] = lambda: False) -> None:
         """One attempt, in this process."""
+        from workers.training import process  # not above: torch would slow down every test of the pure core
+
         ticks = count()
         around = process.Surroundings(
             self.objects, self.settings, ScoringSettings(), lambda: float(next(ticks)), self.said.append, preempted
@@ -75,6 +75,8 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path, make_dataset: Callable[..., Manifest]) -> Bench:
     """A fresh one, of one thread: equal runs are equal bit for bit."""
+    import torch
+
     torch.set_num_threads(1)
     objects = DirectoryObjects(tmp_path)
     return Bench(objects, make_dataset(objects))

@@ -53,10 +53,15 @@ def test_a_verdict_waits_while_what_runs_could_make_it_an_outage() -> None:
 
 
 def test_losses_one_after_the_other_are_an_outage_only_where_nothing_works() -> None:
-    chunk = dataclasses.replace(CHUNK, solo=True, done_before=5)
-    assert attempts.related(chunk, 5, seen=NOW, earlier=NOW - 1)
-    assert not attempts.related(chunk, 6, seen=NOW, earlier=NOW - 1)
-    assert attempts.related(chunk, 6, seen=NOW - 2, earlier=NOW - 1)
+    solo = dataclasses.replace(CHUNK, solo=True, done_before=5)
+    for chunk, done, done_then, expected in [
+        (CHUNK, 6, 6, True),
+        (CHUNK, 7, 6, False),
+        (solo, 5, 5, True),
+        (solo, 6, 6, False),
+    ]:
+        assert attempts.related(chunk, done, seen=NOW, earlier=NOW - 1, done_then=done_then) == expected
+        assert attempts.related(chunk, done, seen=NOW - 2, earlier=NOW - 1, done_then=done_then)
 
 
 def test_a_planned_chunk_is_split_after_two_losses_and_a_descendant_after_one() -> None:
@@ -70,10 +75,8 @@ def test_a_planned_chunk_is_split_after_two_losses_and_a_descendant_after_one() 
 def test_a_product_is_quarantined_after_two_losses_in_an_environment_that_works(parent: str) -> None:
     single = dataclasses.replace(CHUNK, state="pending", solo=True, products=1, parent=parent, done_before=5)
     lost = [dataclasses.replace(single, losses=n) for n in range(4)]
-    assert [attempts.due(chunk, 6) for chunk in lost] == ["send", "send", "quarantine", "quarantine"]
-    assert [attempts.due(chunk, 5) for chunk in lost] == ["send"] * 4
-    assert [attempts.hopeless(chunk, 5) for chunk in lost] == [False, False, True, True]
-    assert not any(attempts.hopeless(chunk, 6) for chunk in lost)
+    assert [attempts.due(chunk, 1) for chunk in lost] == ["send", "send", "quarantine", "quarantine"]
+    assert [attempts.due(chunk, 0) for chunk in lost] == ["send", "send", "hold", "hold"]
 
 
 @given(st.integers(0, 5), st.integers(0, 5))

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -81,3 +82,10 @@ def test_a_chunk_that_is_not_in_the_index_is_refused() -> None:
 def test_a_chunk_of_no_images_is_refused() -> None:
     with pytest.raises(ValueError, match="positive"):
         list(chunks.plan("j", [], 0))
+
+
+def test_a_chunk_is_blamed_again_only_after_all_else_was_tried() -> None:
+    rows = list(chunks.plan("j", [pack_of(0, [(1, 20, 0)] * 12)], 2))
+    small = replace(rows[0], products=1)
+    lost = [replace(rows[1], solo=True, losses=1), replace(small, solo=True), replace(rows[3], solo=True), rows[4]]
+    assert chunks.in_order(lost) == [rows[4], lost[2], lost[1], lost[0]]

@@ -134,6 +134,24 @@ def test_run_reports_and_returns_the_rows(tmp_path: Path) -> None:
     assert reports[-1].rate > 0
 
 
+def test_run_waits_for_a_store_that_is_away_and_says_so(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, [1] * 40)
+    worker, reports, began = scene.new_worker(), list[Progress](), scene.clock()
+
+    def sleep(seconds: float) -> None:
+        scene.clock.sleep(seconds)
+        scene.jobs.away = 1 < scene.clock() - began < 61
+        while scene.queue.messages and scene.clock() - began > 61:
+            worker.handle(scene.queue.messages.pop(0))
+
+    (job,) = scene.dispatcher.run(["job1"], reports.append, sleep=sleep)
+    assert job.state == "succeeded"
+    away = [report for report in reports if report.message]
+    assert {report.message for report in away} == {"the store is away"}
+    assert 5 < len(away) < 20
+    assert all((chunk.losses, chunk.solo) == (0, False) for chunk in scene.chunks())
+
+
 def test_progress_says_what_happened_to_the_job(tmp_path: Path) -> None:
     scene = Scene(tmp_path, [1] * 8)
     scene.steps()
@@ -142,6 +160,8 @@ def test_progress_says_what_happened_to_the_job(tmp_path: Path) -> None:
     assert scene.jobs.swap_job(shaped, states.halve(shaped, batch_images=32))
     progress = observe(scene.jobs, scene.job, Speed(), scene.clock())
     assert (progress.halvings, progress.message) == (1, "out of memory: batch shape halved to 32")
+    scene.set_chunk(scene.chunks()[0], error="this worker cannot run bf16")
+    assert observe(scene.jobs, scene.job, Speed(), scene.clock()).message == "this worker cannot run bf16"
 
 
 def test_a_worker_that_cannot_start_ends_the_run_but_not_the_job(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_policies_come_from_the_request_or_the_ensemble(stores: Stores) -> None:
     assert (without_table.image_duplicates, without_table.product_duplicates) == ("none", "none")
     with pytest.raises(BadInputError, match="no duplicate table"):
         create(stores, replace(REQUEST, ensemble="small@v2", image_duplicates="unique"))
-    with pytest.raises(BadInputError, match="no policy 'l1'.*none, unique, majority"):
+    with pytest.raises(BadInputError, match=r"no policy 'l1'.*none, unique, majority"):
         create(stores, replace(REQUEST, product_duplicates="l1"))
 
 

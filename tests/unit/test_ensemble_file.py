@@ -156,6 +156,45 @@ def test_every_file_in_ensembles_is_valid(grocery: Path) -> None:
         assert ensemble_file.load(file).name == file.stem
 
 
+PIECES = [
+    "",
+    "~",
+    "[",
+    "]",
+    "{",
+    "}",
+    ": ",
+    "&a ",
+    "*a",
+    "- ",
+    "...",
+    "\n",
+    "\t",
+    "!!int ",
+    "0x",
+    "nan",
+    "-1",
+    "'",
+    "\x07",
+    "<<: ",
+]
+
+
+@settings(max_examples=150)
+@given(start=st.integers(0, len(SMALL)), length=st.integers(0, 12), piece=st.sampled_from(PIECES))
+def test_whatever_is_mistyped_the_answer_is_an_ensemble_or_one_line(start: int, length: int, piece: str) -> None:
+    said = mistake(SMALL[:start] + piece + SMALL[start + length :])
+    assert not said or (said.startswith("small.yaml") and "\n" not in said)
+
+
+def mistake(text: str) -> str:
+    try:
+        parse(text)
+    except BadInputError as error:
+        return str(error)
+    return ""
+
+
 @settings(max_examples=40)
 @given(
     size=st.integers(16, 512),

@@ -171,13 +171,31 @@ def test_a_run_that_is_always_ended_fails_in_the_end(shop: Bench, ensemble: Ense
 def test_a_failure_names_run_member_and_last_lines_and_is_tried_again_when_asked(
     shop: Bench, ensemble: Ensemble
 ) -> None:
-    shop.launcher.script = lambda run, attempt: 2 if attempt == 1 and run == shop.run_of("child") else 0
-    with pytest.raises(FailedError, match=r"member child \(run .*exit code 2: why it ended") as caught:
+    shop.launcher.script = lambda run, attempt: 1 if attempt == 1 and run == shop.run_of("child") else 0
+    with pytest.raises(FailedError, match=r"member child \(run .*exit code 1: why it ended") as caught:
         shop.train(ensemble)
     assert "first line" in str(caught.value)
     assert {run.member: run.state for run in shop.stores.runs.runs()}["first"] == "complete"
     assert shop.stores.runs.trainings()[0].state == "failed"
     assert shop.train(ensemble) is not None
+
+
+def test_what_the_trainer_calls_bad_input_is_bad_input(shop: Bench, ensemble: Ensemble) -> None:
+    shop.launcher.script = lambda run, attempt: 2
+    with pytest.raises(BadInputError, match="why it ended"):
+        shop.train(ensemble, ["first"])
+
+
+def test_a_trainer_ended_between_its_manifest_and_tidying_up_is_tidied_after(shop: Bench, ensemble: Ensemble) -> None:
+    def killed_at_the_last_moment(run: str, attempt: int) -> int:
+        for name in ("manifest.json", "checkpoint/latest.json", "checkpoint/1/5/state.json"):
+            shop.stores.objects.put(layout.run_file(run, name), b"{}")
+        return 143
+
+    shop.launcher.script = killed_at_the_last_moment
+    assert shop.train(ensemble) is not None
+    assert not [key for key in shop.stores.objects.list("runs/") if "/checkpoint/" in key]
+    assert shop.launcher.processes == {}
 
 
 def test_ctrl_c_ends_the_process_and_the_next_training_goes_on(shop: Bench, ensemble: Ensemble) -> None:

@@ -62,6 +62,8 @@ def test_a_message_whose_chunks_are_claimed_or_gone_is_dropped(scene: Scene) -> 
     worker.handle(message(running, replace(running, id="gone")))
     worker.handle({"schema": SCHEMA, "job": "gone", "chunks": [running.id]})
     worker.handle(message(scene.chunks("sent")[0]) | {"schema": SCHEMA + 1})
+    newer = scene.set_chunk(scene.chunks("sent")[0], schema=SCHEMA + 1)
+    worker.handle(message(newer))
     assert scene.jobs.chunk(running.id) == running
     assert loads == []
 

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 
 from shared.domain import states
-from shared.domain.errors import NotFoundError, StoreUnavailableError
+from shared.domain.errors import NewerSchemaError, NotFoundError, StoreUnavailableError
 from shared.domain.records import Chunk
 from shared.ports import Jobs
 
@@ -36,7 +36,7 @@ class Claims:
                 return None
             try:
                 sent = self._jobs.chunk(chunk_id)
-            except NotFoundError:
+            except (NotFoundError, NewerSchemaError):
                 return None
             if sent.state != "sent":
                 return None

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 from shared import layout
 from shared.domain import states
-from shared.domain.errors import NotFoundError, ShelverError, StoreUnavailableError
+from shared.domain.chunks import in_order
+from shared.domain.errors import NewerSchemaError, NotFoundError, ShelverError, StoreUnavailableError
 from shared.domain.records import SCHEMA, Chunk, Job
 from shared.ports import Clock, Jobs, Objects
 from shared.settings import Settings
@@ -33,7 +34,7 @@ T = TypeVar("T")
 
 
 class EngineFailedError(Exception):
-    """The engine raised what is no product's fault; the process should start afresh."""
+    """The engine raised what nobody foresaw: no product's fault, and perhaps the process's own."""
 
 
 class Worker:
@@ -68,7 +69,7 @@ class Worker:
     def handle(self, message: Mapping[str, Any]) -> None:
         """Run the message's chunks, then go on with sent ones of the ensembles in memory, straight from the rows.
 
-        Raises EngineFailedError after giving up what was held.
+        Raises EngineFailedError, after giving up what was held, when the process should start afresh.
         """
         if message["schema"] > SCHEMA:
             log.warning("a message of schema %s is left to a newer worker", message["schema"])
@@ -77,15 +78,21 @@ class Worker:
         job, chunks = message["job"], list(message["chunks"])
         while chunks and not self._stopped.is_set():
             self._run(job, chunks)
-            job, chunks = self._patiently(self._next_sent) if self._clock() < until else ("", [])
+            job, chunks = self._next_sent() if self._clock() < until else ("", [])
 
     def _next_sent(self) -> tuple[str, list[str]]:
         """Sent chunks of the oldest running job whose ensemble is in memory: as many as a message, or one solo one."""
+        try:
+            return self._patiently(self._sent_of_resident)
+        except StoreUnavailableError:
+            return "", []  # the next message finds out whether it is back
+
+    def _sent_of_resident(self) -> tuple[str, list[str]]:
         for job in reversed(self._jobs.jobs(("running",))):
             if self.engines.has(job):
-                sent = self._jobs.chunks(job.id, ("sent",), limit=self._settings.dispatch.message_chunks)
+                sent = in_order(self._jobs.chunks(job.id, ("sent",)))[: self._settings.dispatch.message_chunks]
                 if sent:
-                    return job.id, [chunk.id for chunk in sent]
+                    return job.id, [c.id for c in sent if not c.solo] or [sent[0].id]
         return "", []
 
     def _run(self, job_id: str, chunk_ids: Sequence[str]) -> None:
@@ -108,7 +115,7 @@ class Worker:
         """Claim a chunk to begin a pipeline with; None when it, or its job, is not to be run any more."""
         try:
             job = self._jobs.job(job_id)
-        except NotFoundError:
+        except (NotFoundError, NewerSchemaError):
             return None
         if job.state != "running":
             return None
@@ -129,11 +136,13 @@ class Worker:
         except Exception as error:
             log.exception("the engine failed")
             self.engines.clear()
-            if isinstance(error, ShelverError):  # a dataset or an ensemble that is not as it should be
-                self.claims.ready = False
+            understood = isinstance(error, ShelverError)  # a dataset, an ensemble or a device is not as it should be
+            self.claims.ready = self.claims.ready and not understood
             words = str(error) or type(error).__name__
             self._insist(partial(self.claims.give_up, words))
-            raise EngineFailedError(words) from error
+            waiting.clear()
+            if not understood:
+                raise EngineFailedError(words) from error
 
     def _inputs(self, job: Job, engine: Engine, first: Chunk, waiting: list[str]) -> Iterator[ChunkInput]:
         """Claimed chunks as the engine pulls them; runs in a thread of the engine's."""
@@ -154,7 +163,7 @@ class Worker:
     def _is_solo(self, chunk_id: str) -> bool:
         try:
             return self._jobs.chunk(chunk_id).solo
-        except NotFoundError:
+        except (NotFoundError, NewerSchemaError):
             return False
 
     def _read(self, job: Job, chunk: Chunk) -> ChunkInput:

@@ -13,7 +13,7 @@ PROGRESS_SECONDS = 1.0
 
 
 class Journal:
-    """The log and the progress of one run. Lines are written out by `flush`, with every checkpoint."""
+    """The log and the progress of one run. Lines are written out by `flush`, with every epoch and checkpoint."""
 
     def __init__(self, objects: Objects, run: str, clock: Clock, say: Callable[[str], None]) -> None:
         self._objects = objects

@@ -1,5 +1,6 @@
 """The training loop of one member on one device. One process now; a step's batch is global, so ranks can share it."""
 
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -88,6 +89,7 @@ class Trainer:
         self._sums = torch.zeros(2, dtype=torch.float64, device=device.device)  # loss, correct answers: not yet counted
         self._recent: deque[tuple[float, int]] = deque()  # (time, images) of the last steps
         self._total_images = 0
+        self._saved = self._resumed = clock()
 
     def run(self, counters: Counters) -> None:
         """Train from `counters.step` to the last step; `counters` is kept up to date.
@@ -142,10 +144,12 @@ class Trainer:
             self._log(epoch, counters, epoch_ends)
         if epoch_ends:
             counters.loss_sum, counters.correct, counters.seen = 0.0, 0, 0
+            self._journal.flush()
         if epoch_ends or self._journal.due():
             self._report(counters)
         asked_to_go = self._preempted()
-        if epoch_ends or asked_to_go or self._clock() - self._saved >= self._checkpoint_seconds:
+        due = self._clock() - self._saved >= self._checkpoint_seconds
+        if due or asked_to_go or counters.step == self.steps:  # not at every epoch: any step is as good to go on from
             self._save(counters)
         if asked_to_go:
             raise PreemptedError
@@ -209,7 +213,7 @@ class Trainer:
         now = self._clock()
         counters.seconds += now - self._resumed
         self._resumed = now
-        if not torch.isfinite(torch.tensor(loss)):
+        if not math.isfinite(loss):
             raise FailedError(
                 f"member {self._member.name}: the loss is no longer finite at step {counters.step}; lower the rate"
             )
