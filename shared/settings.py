@@ -46,7 +46,9 @@ class ScoringSettings:
     decode_cap_pixels: int = 2048 * 2048  # above this a picture is decoded scaled down, never below the input size
     refuse_pixels: int = 100_000_000  # above this a picture is an error, before it is decoded
     top_k: int = 10
-    resident_seconds: float = 600.0  # after a message, go on with sent chunks of the ensemble in memory at most this long
+    resident_seconds: float = (
+        600.0  # after a message, go on with sent chunks of the ensemble in memory at most this long
+    )
     resident_engines: int = 2  # ensembles kept in memory: a job and the one-off questions beside it
 
 

@@ -25,9 +25,7 @@ def score(
     ensemble: Annotated[str, typer.Option(help="NAME or NAME@VERSION.")],
     duplicates: Annotated[
         str | None,
-        typer.Option(
-            help="IMAGES[,PRODUCTS] policies, such as unique,none; the ensemble's by default."
-        ),
+        typer.Option(help="IMAGES[,PRODUCTS] policies, such as unique,none; the ensemble's by default."),
     ] = None,
     skip_decided: Annotated[
         bool,

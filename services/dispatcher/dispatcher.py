@@ -6,7 +6,7 @@ Two dispatchers at work are harmless, and what one that dies leaves undone is do
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 
 from services.dispatcher import planning, sending
@@ -26,7 +26,7 @@ REPORT_SECONDS = 1.0
 
 
 class Dispatcher:
-    """Drives every unfinished job of the store. Not for several threads."""
+    """Drives unfinished jobs of the store. Not for several threads."""
 
     def __init__(
         self,
@@ -52,10 +52,13 @@ class Dispatcher:
         self._speeds: dict[str, Speed] = {}
         self._reported: dict[str, Progress] = {}
 
-    def step(self) -> None:
-        """One look at everything. Raises StoreUnavailableError, after which all leases start anew."""
+    def step(self, only: Container[str] | None = None) -> None:
+        """One look at every unfinished job, or at those in `only`.
+
+        Raises StoreUnavailableError, after which all leases start anew.
+        """
         try:
-            self._step()
+            self._step(only)
         except StoreUnavailableError:
             self._recovery.forget()
             raise
@@ -67,7 +70,7 @@ class Dispatcher:
         *,
         sleep: Callable[[float], None] = time.sleep,
     ) -> list[Job]:
-        """Step until all these jobs have ended, report on them every second and once at the end; their rows.
+        """Drive these jobs alone until they have ended, report on them every second and once at the end; their rows.
 
         A store that is away is waited for. Raises FailedError when no worker can be started.
         """
@@ -75,7 +78,7 @@ class Dispatcher:
         wait, reported = poll, float("-inf")
         while True:
             try:
-                self.step()
+                self.step(only=job_ids)
                 rows = [self._jobs.job(job) for job in job_ids]
                 ended = all(row.state in states.ENDED for row in rows)
                 if ended or self._clock() - reported >= REPORT_SECONDS:
@@ -97,11 +100,13 @@ class Dispatcher:
         self._reported[job.id] = progress
         return progress
 
-    def _step(self) -> None:
+    def _step(self, only: Container[str] | None) -> None:
         dead = self._queue.lost_workers()
         resend = bool(dead - self._dead)
         running = []
         for job in reversed(self._jobs.jobs(states.UNFINISHED)):
+            if only is not None and job.id not in only:
+                continue
             if job.state in ("queued", "planning"):
                 self._plan(job)
             elif job.state == "cancelling":

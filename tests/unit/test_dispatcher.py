@@ -134,6 +134,20 @@ def test_run_reports_and_returns_the_rows(tmp_path: Path) -> None:
     assert reports[-1].rate > 0
 
 
+def test_run_leaves_other_jobs_alone(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, [1] * 8)
+    other = scene.jobs.create(new_job(scene.manifest, id="job2"))
+    worker = scene.new_worker()
+
+    def sleep(seconds: float) -> None:
+        scene.clock.sleep(1.0)
+        while scene.queue.messages:
+            worker.handle(scene.queue.messages.pop(0))
+
+    assert [row.state for row in scene.dispatcher.run(["job1"], sleep=sleep)] == ["succeeded"]
+    assert scene.jobs.job("job2") == other
+
+
 def test_run_waits_for_a_store_that_is_away_and_says_so(tmp_path: Path) -> None:
     scene = Scene(tmp_path, [1] * 40)
     worker, reports, began = scene.new_worker(), list[Progress](), scene.clock()
