@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from shared import layout
 from shared.domain.duplicates import DuplicateTable
-from shared.domain.errors import ConflictError, NewerSchemaError
+from shared.domain.errors import ConflictError, NewerSchemaError, NotFoundError
 from shared.domain.keys import Builder, KeyCounts
 from shared.domain.records import SCHEMA
 from shared.ports import Objects
@@ -26,19 +26,29 @@ _FIELDS = [
 ]
 
 
-def write(objects: Objects, dataset: str, name: str, table: DuplicateTable) -> str:
-    """Store a dataset's table under `name` ("all", or a split's digest) and return its key."""
+def write(objects: Objects, dataset: str, name: str, table: DuplicateTable, *, source: str = "") -> str:
+    """Store a dataset's table under `name` ("all", or a split's digest) and return its key.
+
+    `source` is a digest of what was counted, for `is_of`.
+    """
     key = layout.duplicate_table(dataset, name)
-    objects.put(key, _content(table))
+    objects.put(key, _content(table, source))
     return key
+
+
+def is_of(objects: Objects, key: str, source: str) -> bool:
+    """Whether there is a table under `key` that was counted on `source`. Raises NewerSchemaError."""
+    try:
+        with objects.open(key) as stream, pq.ParquetFile(stream) as file:
+            return bool(_about(file, key).get("source") == source)
+    except NotFoundError:
+        return False
 
 
 def read(objects: Objects, key: str, classes: int) -> DuplicateTable:
     """The table under `key`. Raises NotFoundError, and ConflictError where it was built for another taxonomy."""
     with objects.open(key) as stream, pq.ParquetFile(stream) as file:
-        about = json.loads(file.schema_arrow.metadata[b"shelver"])
-        if about["schema"] > SCHEMA:
-            raise NewerSchemaError(f"{key} has schema {about['schema']}: this Shelver reads up to {SCHEMA}")
+        about = _about(file, key)
         if len(about["class_totals"]) != classes:
             raise ConflictError(f"{key} was built for {len(about['class_totals'])} classes, not for {classes}")
         images = _counts(file, range(about["image_groups"]))
@@ -46,9 +56,17 @@ def read(objects: Objects, key: str, classes: int) -> DuplicateTable:
         return DuplicateTable(images, products, np.array(about["class_totals"], dtype=np.int64))
 
 
-def _content(table: DuplicateTable) -> Iterator[bytes]:
+def _about(file: pq.ParquetFile, key: str) -> dict[str, Any]:
+    about: dict[str, Any] = json.loads(file.schema_arrow.metadata[b"shelver"])
+    if about["schema"] > SCHEMA:
+        raise NewerSchemaError(f"{key} has schema {about['schema']}: this Shelver reads up to {SCHEMA}")
+    return about
+
+
+def _content(table: DuplicateTable, source: str) -> Iterator[bytes]:
     about = {
         "schema": SCHEMA,
+        "source": source,
         "class_totals": table.class_totals.tolist(),
         "image_groups": -(-len(table.images.count) // GROUP_ROWS),
     }

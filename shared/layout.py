@@ -76,6 +76,11 @@ def pretrained(model: str) -> str:
     return f"pretrained/{model}.safetensors"
 
 
+def upload(request: str, number: int) -> str:
+    """One picture of a one-off request; deleted after use."""
+    return f"uploads/{request}/{number}"
+
+
 def job_prefix(job: str) -> str:
     """Everything of one scoring job."""
     return f"jobs/{job}/"

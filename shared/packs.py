@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shared import layout
-from shared.domain.errors import NotFoundError
-from shared.domain.records import Record
+from shared.domain.errors import NewerSchemaError, NotFoundError
+from shared.domain.records import SCHEMA, Record
 from shared.ports import Objects
 
 Int64 = npt.NDArray[np.int64]
@@ -124,7 +124,7 @@ _SCHEMA = pa.schema(
         pa.field("image_lengths", pa.list_(pa.int64()), nullable=False),
         pa.field("image_md5s", pa.list_(pa.binary(16)), nullable=False),
     ],
-    metadata={"schema": "1"},
+    metadata={"schema": str(SCHEMA)},
 )
 
 
@@ -149,8 +149,10 @@ def index_to_parquet(index: PackIndex) -> bytes:
 
 
 def index_from_parquet(content: bytes) -> PackIndex:
-    """The arrays of a Parquet index."""
+    """The arrays of a Parquet index. Raises NewerSchemaError."""
     table = pq.read_table(BytesIO(content)).combine_chunks()
+    if (written_by := int(table.schema.metadata[b"schema"])) > SCHEMA:
+        raise NewerSchemaError(f"pack index of schema {written_by}: this Shelver reads up to {SCHEMA}")
 
     def column(name: str) -> Any:
         chunked = table.column(name)

@@ -14,6 +14,10 @@ from shared.adapters.subprocesses import SubprocessLauncher
 from shared.ports import Catalog, Jobs, Launcher, Objects, Queue, Runs
 from shared.settings import Settings, to_environment
 
+_COMPUTING = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Threads of a network that wait must not spin: decoding and whatever else the machine does share its cores. Measured
+on 2 cores (resnet18 training): as fast on an idle machine, 1.5 times as fast beside one busy process."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stores:
@@ -40,14 +44,14 @@ def queue(settings: Settings) -> Queue:
     """The transport to scoring workers: here one supervised child process."""
     return ChildQueue(
         [sys.executable, "-m", "workers.scoring"],
-        environment=to_environment(settings),
+        environment=_COMPUTING | to_environment(settings),
         log=settings.home / "logs" / "scoring.log",
     )
 
 
 def launcher(settings: Settings) -> Launcher:
     """What starts training processes."""
-    return SubprocessLauncher(settings.home / "processes", environment=to_environment(settings))
+    return SubprocessLauncher(settings.home / "processes", environment=_COMPUTING | to_environment(settings))
 
 
 def exclusive(settings: Settings) -> AbstractContextManager[None]:

@@ -1,10 +1,11 @@
-"""Shared fixtures: the seed of random tests, and where the sample catalog lies."""
+"""Shared fixtures: the seed of random tests, the sample catalog, small datasets, and a shop that has scored."""
 
 import hashlib
 import json
 import os
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import bson
@@ -12,10 +13,12 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from shared import layout
+from services import cli
+from shared import layout, wiring
 from shared.domain import taxonomy
 from shared.packs import Manifest, PackIndex, PackRef, index_to_parquet
 from shared.ports import Objects
+from shared.settings import Settings
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -100,3 +103,44 @@ def _products(products: int, spoiled: frozenset[int]) -> Iterator[tuple[int, lis
 def _jpeg(colour: "np.typing.NDArray[np.float64]", noise: np.random.Generator) -> bytes:
     pixels = np.clip(colour + noise.normal(0, 25, (24, 24, 3)), 0, 255).astype(np.uint8)
     return bytes(simplejpeg.encode_jpeg(pixels, quality=90))
+
+
+TINY = """
+name: tiny
+splits: {A: {seed: 7, holdout: 0.2}}
+defaults:
+  input: {size: 32}
+  batch_size: 64
+  epochs: 2
+  optimizer: adamw
+  schedule: {kind: cosine, rate: 2.0e-3}
+members:
+  first: {model: test_resnet, split: A}
+  second: {model: test_resnet, split: A, seed: 2}
+combinations: {one: [first], all: [first, second]}
+"""
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A home and what was made in it."""
+
+    home: Path
+    ensemble_file: Path
+    job: str
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory, grocery: Path) -> Shop:
+    """Ingested, trained and scored through the command line."""
+    folder = tmp_path_factory.mktemp("shop")
+    home, file = folder / "home", folder / "tiny.yaml"
+    file.write_text(TINY)
+    categories = str(grocery / "category_names.csv")
+    for name in ("train", "test"):
+        source = str(grocery / f"{name}.bson")
+        assert cli.run(["--home", str(home), "ingest", source, "--dataset", name, "--categories", categories]) == 0
+    assert cli.run(["--home", str(home), "train", str(file), "--dataset", "train"]) == 0
+    score = ["--home", str(home), "score", "test", "--ensemble", "tiny", "--no-skip-decided", "--chunk-images", "128"]
+    assert cli.run(score) == 0
+    return Shop(home, file, wiring.stores(Settings(home=home)).jobs.jobs()[0].id)

@@ -32,6 +32,6 @@ def run(arguments: Sequence[str]) -> int:
     except (BadInputError, NotFoundError, ConflictError) as error:
         stderr.print(f"shelver: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         return 2
-    except ShelverError as error:
+    except (ShelverError, OSError) as error:  # OSError: a full disk, an output that cannot be written
         stderr.print(f"shelver: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         return 1

@@ -1,5 +1,6 @@
 """The typer application and what its verbs share: the settings and stores of one invocation."""
 
+import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Annotated
 import typer
 
 from shared import wiring
+from shared.domain.errors import BadInputError
 from shared.settings import Settings, from_environment
 
 app = typer.Typer(
@@ -32,11 +34,24 @@ class Session:
     @cached_property
     def stores(self) -> wiring.Stores:
         """All stores, opened on first use."""
+        self._check_home()
         return wiring.stores(self.settings)
 
     def exclusive(self) -> AbstractContextManager[None]:
         """The home for this process alone."""
+        self._check_home()
         return wiring.exclusive(self.settings)
+
+    def _check_home(self) -> None:
+        home = self.settings.home
+        remedy = "name a folder that can be written, with --home DIR or SHELVER_HOME"
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = f"no stores can be kept there: {error.strerror or error}"
+            raise BadInputError(str(home), reason, remedy=remedy) from None
+        if not os.access(home, os.W_OK | os.X_OK):
+            raise BadInputError(str(home), "no stores can be kept there: it is read-only", remedy=remedy)
 
 
 def _version(asked: bool) -> None:

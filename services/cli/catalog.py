@@ -7,7 +7,7 @@ import typer
 
 from services import ingest as ingest_service
 from services.cli.app import AsJson, Session, app
-from services.cli.show import as_json, duration, facts, progress, stdout, table
+from services.cli.show import as_json, duration, facts, progress, remark, stdout, table
 from services.ingest import IngestProgress, IngestRequest
 from shared.packs import Manifest
 
@@ -44,13 +44,22 @@ def ingest(
 
 def read_source(session: Session, request: IngestRequest) -> Manifest:
     """Ingest with a progress bar."""
+    began = False
     with progress(f"ingest {request.dataset}") as update:
 
         def report(state: IngestProgress) -> None:
-            rate = f"{state.documents:,} products, {state.rate / 2**20:.0f} MiB/s, {duration(state.seconds_left)} left"
+            nonlocal began
+            began = True
+            left = "" if state.bytes_total is None else f", {duration(state.seconds_left)} left"
+            bad = f", {state.bad:,} bad" if state.bad else ""
+            rate = f"{state.documents:,} products{bad}, {state.rate / 2**20:.0f} MiB/s{left}"
             update(state.bytes_done, state.bytes_total, rate)
 
-        return ingest_service.run(session.stores, session.settings, request, report)
+        manifest = ingest_service.run(session.stores, session.settings, request, report)
+    if not began:
+        unread = "; standard input was not read" if request.source == "-" else ""
+        remark(f"dataset {request.dataset} is complete already: skipped{unread}")
+    return manifest
 
 
 def show_manifest(manifest: Manifest) -> None:
@@ -64,6 +73,7 @@ def show_manifest(manifest: Manifest) -> None:
             "bytes": manifest.bytes,
             "packs": len(manifest.packs),
             "repeated": manifest.repeated,
+            "unreadable images": manifest.unrecognised,
             "bad documents": len(manifest.bad),
             "fingerprint": manifest.fingerprint,
         }

@@ -1,6 +1,5 @@
 """Verbs about what a job found: export, evaluate, predict."""
 
-import base64
 import os
 import sys
 import uuid
@@ -18,6 +17,7 @@ from services.reports import page
 from services.reports.evaluation import Evaluation, read_labels
 from services.reports.evaluation import evaluate as judge
 from shared import exports, layout, wiring
+from shared.domain import states
 from shared.domain.ensemble import from_plain
 from shared.domain.errors import BadInputError
 from shared.domain.records import EnsembleVersion, Job
@@ -69,6 +69,8 @@ def export_job(
     session: Session, job: Job, output: Path, form: Format, combination: str | None = None, fill: int | None = None
 ) -> int:
     """Write the file and return its number of rows; it appears whole or not at all."""
+    if fill is None:
+        _check_ended(job)
     stores = session.stores
     version = stores.runs.version(job.ensemble, job.version)
     taxonomy = taxonomy_of(stores.objects, version)
@@ -79,6 +81,12 @@ def export_job(
     found = exports.answers(stores.objects, stores.jobs, manifest, job, name, fill)
     with _whole(output) as file:
         return exports.write(found, name, taxonomy, form.value, file)
+
+
+def _check_ended(job: Job) -> None:
+    if job.state in states.UNFINISHED:
+        remedy = "run the same `shelver score` to its end first"
+        raise BadInputError(f"job {job.id}", f"it is {job.state}: not every product has its answer", remedy=remedy)
 
 
 def _known_combination(version: EnsembleVersion, asked: str | None) -> str:
@@ -132,6 +140,7 @@ def evaluate(
 
 def evaluate_job(session: Session, job: Job, labels: Path) -> Evaluation:
     """Judge one job by a file of labels."""
+    _check_ended(job)
     stores = session.stores
     version = stores.runs.version(job.ensemble, job.version)
     known = read_labels(labels, taxonomy_of(stores.objects, version))
@@ -169,19 +178,29 @@ def predict(
     session: Session = context.obj
     name, _, asked = ensemble.partition("@")
     version = session.stores.runs.version(name, asked)
-    pictures = [base64.b64encode(_read(path)).decode() for path in image]
-    queue = wiring.queue(session.settings)
-    try:
-        question = {"schema": 1, "ensemble": version.name, "version": version.version, "images": pictures}
-        answer = dict(queue.ask(question, timeout=_ASK_SECONDS))
-    finally:
-        queue.close(grace=2.0)
+    answer = _ask(session, version, [_read(path) for path in image])
     if json:
         as_json(answer)
     else:
         _show_answer(
             answer, taxonomy_of(session.stores.objects, version), from_plain(version.document).default_combination
         )
+
+
+def _ask(session: Session, version: EnsembleVersion, pictures: list[bytes]) -> dict[str, Any]:
+    objects = session.stores.objects
+    queue = wiring.queue(session.settings)
+    request = uuid.uuid4().hex
+    keys = [layout.upload(request, number) for number in range(len(pictures))]
+    try:
+        for key, picture in zip(keys, pictures, strict=True):
+            objects.put(key, picture)
+        question = {"schema": 1, "ensemble": version.name, "version": version.version, "uploads": keys}
+        return dict(queue.ask(question, timeout=_ASK_SECONDS))
+    finally:
+        queue.close(grace=2.0)
+        for key in keys:
+            objects.delete(key)
 
 
 def _read(path: Path) -> bytes:

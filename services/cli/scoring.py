@@ -16,6 +16,7 @@ from shared.domain.records import Job
 
 _GRACE_SECONDS = 4.0  # Ctrl-C ends everything within 5 seconds
 _WATCH_SECONDS = 1.0
+_STILL_SECONDS = 30.0  # a chunk may take this long on a slow machine
 
 
 @app.command()
@@ -142,9 +143,9 @@ def jobs(
     if watch:
         _watch(session, job)
     row = store.job(job)
-    found = {"id": row.id, **job_facts(session, row)}
+    found = job_facts(session, row)
     if json:
-        as_json(found)
+        as_json({"id": row.id, **found})
     else:
         facts(found)
         for outcome in store.outcomes(job, limit=10, errors_only=True):
@@ -154,9 +155,19 @@ def jobs(
 def _watch(session: Session, job: str) -> None:
     store = session.stores.jobs
     speed = Speed()
+    moved, last = time.monotonic(), (-1, -1)
     with progress(f"job {job}") as update:
         while (row := store.job(job)).state in states.UNFINISHED:
-            _report(update, observe(store, row, speed, time.monotonic()))
+            now = time.monotonic()
+            state = observe(store, row, speed, now)
+            _report(update, state)
+            if last != (state.done, state.failed):
+                moved, last = now, (state.done, state.failed)
+            elif now - moved >= _STILL_SECONDS:
+                moved = float("inf")  # said once
+                remark(
+                    "nothing has moved for a while; if no `shelver score` runs, the same command goes on with the job"
+                )
             time.sleep(_WATCH_SECONDS)
 
 

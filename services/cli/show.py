@@ -14,6 +14,7 @@ from rich.table import Table
 stdout = Console(soft_wrap=True, highlight=False)
 stderr = Console(stderr=True, highlight=False)
 
+_NO_TERMINAL_COLUMNS = 1000  # a file or a pipe breaks no lines
 _LOG_SECONDS = 5.0  # between lines where there is no terminal to redraw
 
 Update = Callable[[float, float | None, str], None]
@@ -36,14 +37,21 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, empty: str) 
         drawn.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row])
-    stdout.print(drawn)
+    (stdout if stdout.is_terminal else Console(width=_NO_TERMINAL_COLUMNS, highlight=False)).print(drawn)
 
 
 def facts(pairs: Mapping[str, Any]) -> None:
-    """Names and values, one line each."""
+    """Names and values, one line each; what has no value yet is left out."""
     width = max(map(len, pairs), default=0)
     for name, value in pairs.items():
-        stdout.print(f"{name:<{width}}  {f'{value:,}' if isinstance(value, int) else value}", markup=False)
+        if value not in ("", {}):
+            stdout.print(f"{name:<{width}}  {_words(value)}", markup=False)
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{_words(number)} {name}" for name, number in value.items())
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def remark(words: str) -> None:

@@ -130,8 +130,10 @@ def train_ensemble(
                     remark(f"member {member} is complete already: skipped")
             if not state.member:
                 return
-            rate = f"{state.images_per_second:.0f} images/s, {duration(state.seconds_left)} left"
-            words = f"{state.member} {state.stage}, epoch {state.epoch}/{state.epochs}, {rate}"
+            words = f"{state.member} {state.stage}"
+            if state.stage == "training":
+                rate = f"{state.images_per_second:.0f} images/s, {duration(state.seconds_left)} left"
+                words += f", epoch {state.epoch}/{state.epochs}, {rate} for this member"
             update(state.done, state.total, words)
 
         return launcher_service.train(

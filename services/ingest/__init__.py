@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services.ingest.pack_writer import NO_DUMP, PackAccount, Rules
+from services.ingest.pack_writer import NO_CATEGORIES, NO_DUMP, TRUNCATED, PackAccount, Rules
 from services.ingest.progress import IngestProgress, Meter
 from services.ingest.ranges import Target, packs_of_file, packs_of_stream
 from services.ingest.sources import KINDS, Categories, Source, identity, open_source
@@ -109,12 +109,22 @@ def _accepted(packs: Iterator[PackAccount], source: Source, allow_bad: int) -> I
     for account in packs:
         for offset, reason in account.bad:
             bad += 1
-            no_dump = reason in NO_DUMP.values()
-            if no_dump or bad > allow_bad:
-                position, reason = source.place(offset, reason)
-                remedy = f"give {KINDS}" if no_dump else "correct it, or leave bad documents out with --allow-bad N"
-                raise BadInputError(source.name, reason, position=position, remedy=remedy)
+            if reason in NO_DUMP.values() or bad > allow_bad:
+                position, words = source.place(offset, reason)
+                raise BadInputError(source.name, words, position=position, remedy=_remedy(reason))
         yield account
+
+
+def _remedy(reason: str) -> str:
+    if reason == NO_DUMP["gzip"]:
+        return "name it .bson.gz, or unpack it on its way to '-': gunzip -c FILE | shelver ingest -"
+    if reason == NO_DUMP["text"]:
+        return f"give {KINDS}"
+    if reason.endswith(NO_CATEGORIES):
+        return "pass the category table with --categories CSV"
+    if reason.startswith(TRUNCATED):
+        return "copy or dump it again, or leave what is cut off out with --allow-bad 1"
+    return "correct it, or leave bad documents out with --allow-bad N"
 
 
 def _read_categories(path: Path) -> Categories:
@@ -152,17 +162,17 @@ def _compare(stored: Ingest, wanted: Ingest) -> None:
     differences = [
         words
         for words, name in (
-            ("from another source", "source"),
-            ("from a source that has changed since", "source_identity"),
-            ("with another category file", "categories"),
-            ("with another --allow-bad", "allow_bad"),
-            ("with other pack_bytes", "pack_bytes"),
+            ("now it is another source", "source"),
+            ("the source has changed since", "source_identity"),
+            ("now it is another category file, or none", "categories"),
+            ("now it is another --allow-bad", "allow_bad"),
+            ("now it is another SHELVER_INGEST_PACK_BYTES", "pack_bytes"),
         )
         if getattr(stored, name) != getattr(wanted, name)
     ]
     done = "is there already" if stored.state == "complete" else "was begun"
     raise ConflictError(
-        f"the dataset '{wanted.dataset}' {done}, {differences[0]} ({stored.source}); choose another name, "
+        f"the dataset '{wanted.dataset}' {done}, from {stored.source}: {differences[0]}; choose another name, "
         f"or remove it first with `shelver rm dataset {wanted.dataset}`"
     )
 

@@ -135,7 +135,7 @@ def clear(objects: Objects, dataset: str) -> None:
 def _nothing(source: Source, accounts: Sequence[PackAccount]) -> BadInputError:
     bad = [entry for account in accounts for entry in account.bad]
     if not bad:
-        return BadInputError(source.name, "it is empty", position="offset 0", remedy="check how it was made")
+        return BadInputError(source.name, "it is empty", position="offset 0", remedy="check what writes it")
     position, reason = source.place(*bad[0])
     return BadInputError(
         source.name, f"no product is left: {reason}", position=position, remedy="check that this is a product dump"

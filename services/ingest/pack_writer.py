@@ -23,9 +23,11 @@ from shared.ports import Objects
 NO_CATEGORY = -(2**63)  # as in shared.packs
 NO_DUMP = {
     "text": "this is a text file, not a BSON dump",
-    "gzip": "this is gzip data, not BSON: its name must end in .bson.gz, and for '-' it is unpacked before",
+    "gzip": "this is gzip data, not a BSON dump",
 }
 """What a file that begins with no document is, where its first bytes tell."""
+NO_CATEGORIES = "and no category file was given"
+TRUNCATED = "the last document is truncated"
 
 Advance = Callable[[int, int, int], None]
 """Told of (bytes, documents, bad documents) as a pack grows."""
@@ -178,12 +180,12 @@ class PackWalk:
             picture = data[offset : offset + size]
             columns.image_offset.append(offset + shift)
             columns.image_md5 += md5(picture).digest()
-            if not _is_picture(picture):
+            if not is_picture(picture):
                 self.unrecognised += 1
 
     def _check_category(self, category_id: int) -> None:
         if self._rules.categories is None:
-            raise RefusedError(f"it has category_id {category_id}, and no category file was given (--categories)")
+            raise RefusedError(f"it has category_id {category_id}, {NO_CATEGORIES}")
         if category_id not in self._rules.categories:
             raise RefusedError(f"category_id {category_id} is not in the category file")
 
@@ -201,9 +203,9 @@ class PackWalk:
         if self.position < self._window.stop:
             reason = f"its length field ({length}) runs past the end of the dump"
         elif size < 4:
-            reason = f"the last document is truncated: {size} bytes are left, too few for a length field"
+            reason = f"{TRUNCATED}: {size} bytes are left, too few for a length field"
         else:
-            reason = f"the last document is truncated: {size} of its {length} bytes are there"
+            reason = f"{TRUNCATED}: {size} of its {length} bytes are there"
         self._note(begun, (_kind_of_file(head) if begun == 0 else "") or reason)
 
     def _next_start(self) -> int:
@@ -259,7 +261,8 @@ def _known_digest(objects: Objects, place: PackPlace) -> str:
     return account.digest if account else ""
 
 
-def _is_picture(picture: bytes) -> bool:
+def is_picture(picture: bytes) -> bool:
+    """Whether it begins like a JPEG, PNG or WebP."""
     if picture.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")):
         return True
     return picture[:4] == b"RIFF" and picture[8:12] == b"WEBP"

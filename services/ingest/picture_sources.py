@@ -12,10 +12,13 @@ from typing import Protocol
 import bson
 
 from services.ingest.bson_elements import MAX_DOCUMENT
+from services.ingest.pack_writer import is_picture
 from shared.domain.errors import BadInputError
 from shared.domain.taxonomy import Taxonomy
 
 _NUMBERED = re.compile(r"(\d{1,18})(?:_(\d+))?(?:\.[^.]*)?")
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+_SIGNATURE_BYTES = 16
 _NO_NUMBER = -1  # an image without one is the first of its product
 _CSV_COLUMNS = ("product_id", "image_path")
 
@@ -112,11 +115,25 @@ def open_folder(root: Path, taxonomy: Taxonomy | None) -> PictureSource:
             )
     if not any(files for _, files in folders):
         raise BadInputError(str(root), "there is no picture in this folder", remedy="put one folder per class into it")
+    _check_pictures(root, folders)
     categories = {place: _category_of(root, place, taxonomy) for place, files in folders if files}
     products = (
         product for place, files in folders if files for product in _of_folder(root, place, files, categories[place])
     )
     return PictureSource(f"listing {listing.hexdigest()}", products)
+
+
+def _check_pictures(root: Path, folders: list[tuple[str, list[str]]]) -> None:
+    """A file that is no picture is kept and counted; where no file looks like one, this is the wrong folder."""
+    files = [root / place / name for place, names in folders for name in names]
+    if not any(path.suffix.lower() in _SUFFIXES or _begins_as_picture(path) for path in files):
+        reason = f"none of its {len(files)} files is a JPEG, PNG or WebP, {files[0].relative_to(root)} for one"
+        raise BadInputError(str(root), reason, remedy="name a folder of class folders with pictures")
+
+
+def _begins_as_picture(path: Path) -> bool:
+    with path.open("rb") as file:
+        return is_picture(file.read(_SIGNATURE_BYTES))
 
 
 def _of_folder(root: Path, place: str, files: list[str], category: int | None) -> list[PicturedProduct]:

@@ -13,6 +13,7 @@ from shared.domain.errors import BadInputError
 from shared.domain.taxonomy import Taxonomy
 
 KINDS = "a .bson or .bson.gz dump, '-' for standard input, a folder of class folders, or a .csv"
+_GZIP = b"\x1f\x8b"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +68,22 @@ def _source(name: str, taxonomy: Taxonomy | None, files: ExitStack) -> Source:
     if not path.is_file():
         raise BadInputError(name, "there is no such file or folder", remedy=f"give {KINDS}")
     if path.stat().st_size == 0:
-        raise BadInputError(name, "the file is empty", position="offset 0", remedy="check how it was made")
+        raise BadInputError(name, "the file is empty", position="offset 0", remedy="copy or make it again")
     if name.endswith(".csv"):
         pictures = open_csv(path, identity(path))
         return Source(name, pictures.identity, read=pictures.read, pictures=pictures)
     if name.endswith(".gz"):
+        _check_gzip(name, path)
         return Source(name, identity(path), read=_gzip_reader(name, files.enter_context(gzip.open(path, "rb"))))
     with path.open("rb"):  # whoever reads ranges opens it anew
         return Source(name, identity(path), path.stat().st_size, path)
+
+
+def _check_gzip(name: str, path: Path) -> None:
+    with path.open("rb") as file:
+        if file.read(len(_GZIP)) != _GZIP:
+            remedy = "take .gz off its name, or copy or make it again"
+            raise BadInputError(name, "this is not gzip data", position="offset 0", remedy=remedy)
 
 
 def _gzip_reader(name: str, file: gzip.GzipFile) -> Callable[[int], bytes]:

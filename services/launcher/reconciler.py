@@ -36,7 +36,7 @@ class Reconciler:
                     self._tidy(run)
                 run = new
             rows[member] = run
-        self._launch(training, rows)
+        self._launch(training, rows, processes)
         return rows
 
     def stop(self, rows: Mapping[str, Run]) -> None:
@@ -70,7 +70,7 @@ class Reconciler:
             return rules.preempt(run, last_line, self._checkpoints(run))
         return rules.fail(run, f"exit code {process.exit_code}: {last_line}")
 
-    def _launch(self, training: Training, rows: dict[str, Run]) -> None:
+    def _launch(self, training: Training, rows: dict[str, Run], processes: Mapping[str, Launched]) -> None:
         """Start pending runs as far as there is room, and again what was marked but never started."""
         room = self.concurrent - sum(run.state == "running" for run in rows.values())
         for member, run in rows.items():
@@ -78,7 +78,9 @@ class Reconciler:
                 new = rules.launch(run)
                 if not self.runs.swap_run(run, new):
                     continue
-                self.launcher.delete(rules.process_name(run))
+                # the last attempt, and one of the new one's number from before the run was removed
+                for name in {rules.process_name(run), rules.process_name(new)} & processes.keys():
+                    self.launcher.delete(name)
                 rows[member] = run = new
                 room -= 1
             if run.state == "running":

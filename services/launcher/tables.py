@@ -7,6 +7,7 @@ import numpy as np
 
 from shared import duplicate_tables, layout
 from shared.domain import duplicates, splits
+from shared.domain.digests import digest
 from shared.domain.ensemble import Split
 from shared.domain.taxonomy import Taxonomy
 from shared.packs import Manifest, read_indexes
@@ -18,13 +19,14 @@ ALL = "all"
 def ensure_tables(objects: Objects, manifest: Manifest, taxonomy: Taxonomy, wanted: Iterable[Split]) -> str:
     """Write the tables that are not there yet: of all labelled products, and of each split's training part.
 
-    Returns the key of the table of all.
+    A table that was counted on another content of the same name is replaced. Returns the key of the table of all.
     """
+    source = digest([manifest.fingerprint, taxonomy.fingerprint])
     missing: dict[str, Split | None] = {ALL: None} | {split.digest: split for split in wanted}
     missing = {
         name: split
         for name, split in missing.items()
-        if not objects.exists(layout.duplicate_table(manifest.dataset, name))
+        if not duplicate_tables.is_of(objects, layout.duplicate_table(manifest.dataset, name), source)
     }
     parts: dict[str, list[duplicates.DuplicateTable]] = {name: [] for name in missing}
     for _, index in read_indexes(objects, manifest) if missing else ():
@@ -36,7 +38,7 @@ def ensure_tables(objects: Objects, manifest: Manifest, taxonomy: Taxonomy, want
                 counted = np.where(part == splits.TRAINING, classes, -1).astype(np.int32)
             parts[name].append(duplicates.build(counted, index.first_image, index.image_md5, taxonomy.classes))
     for name, tables in parts.items():
-        duplicate_tables.write(objects, manifest.dataset, name, duplicates.merge(tables))
+        duplicate_tables.write(objects, manifest.dataset, name, duplicates.merge(tables), source=source)
     return layout.duplicate_table(manifest.dataset, ALL)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from shared.domain import intervals, splits
+from shared.domain import ensemble_rules, intervals, splits
 from shared.domain.ensemble import Ensemble, from_plain
 from shared.domain.errors import BadInputError
 from shared.domain.intervals import Accuracy
@@ -17,6 +17,8 @@ from shared.domain.taxonomy import Taxonomy
 from shared.exports import stored_outcomes
 from shared.packs import read_indexes, read_manifest
 from shared.ports import Jobs, Objects
+
+_WHOLE = ("succeeded", "finished with errors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class Evaluation:
     labels: int
     unknown: int
     errors: int
+    state: str
     skipped_decided: bool
     own_dataset: bool
     combinations: tuple[CombinationAccuracy, ...]
@@ -46,7 +49,9 @@ class Evaluation:
 
     def notes(self) -> list[str]:
         """What a reader must know beside the figures."""
-        found = [f"{self.labels - self.unknown:,} labelled products judged"]
+        found = [f"{self.labels - self.unknown:,} labelled products {'in this job' if self.own_dataset else 'judged'}"]
+        if self.state not in _WHOLE:
+            found.append(f"the job is {self.state}: only what it has answered so far is judged")
         if self.unknown:
             found.append(f"{self.unknown:,} labels name no product of this job")
         if self.errors:
@@ -57,8 +62,12 @@ class Evaluation:
             )
         if self.own_dataset:
             found.append(
-                "the ensemble's own dataset: judged without duplicates, on products that every member held out"
+                "the ensemble's own dataset: judged without duplicates, on products that every member, and what it "
+                "started from, held out"
             )
+            none = [c.combination for c in self.combinations if c.without_duplicates is None]
+            if none:
+                found.append(f"no figure for {', '.join(none)}: not one labelled product was held out by all of it")
         return found
 
 
@@ -136,19 +145,20 @@ def evaluate(objects: Objects, jobs: Jobs, job: Job, version: EnsembleVersion, l
         if category is None:
             continue
         found += 1
-        errors += bool(outcome.error)
-        for name, counts in hits.items():
-            if judged is None or outcome.product in judged[name]:
-                counts[0] += 1
-                counts[1] += _says(outcome.predictions, name, category)
-                counts[2] += _says(outcome.model_only, name, category)
+        judging = [name for name in hits if judged is None or outcome.product in judged[name]]
+        errors += bool(outcome.error and judging)
+        for name in judging:
+            counts = hits[name]
+            counts[0] += 1
+            counts[1] += _says(outcome.predictions, name, category)
+            counts[2] += _says(outcome.model_only, name, category)
     if not found:
         raise BadInputError("--labels", "none of its products is in this job", remedy="name the labels of this dataset")
     combinations = tuple(
         CombinationAccuracy(
             name,
-            with_duplicates=None if own else intervals.accuracy(right, n),
-            without_duplicates=None if skipped else intervals.accuracy(right_alone, n),
+            with_duplicates=None if own or not n else intervals.accuracy(right, n),
+            without_duplicates=None if skipped or not n else intervals.accuracy(right_alone, n),
         )
         for name, (n, right, right_alone) in hits.items()
     )
@@ -157,6 +167,7 @@ def evaluate(objects: Objects, jobs: Jobs, job: Job, version: EnsembleVersion, l
         labels=len(labels),
         unknown=len(labels) - found,
         errors=errors,
+        state=job.state,
         skipped_decided=skipped,
         own_dataset=own,
         combinations=combinations,
@@ -169,7 +180,8 @@ def _says(predictions: Mapping[str, Any], combination: str, category: int) -> bo
 
 
 def _held_out(objects: Objects, dataset: str, ensemble: Ensemble) -> dict[str, set[int]]:
-    """Per combination: the products that every one of its members held out."""
+    """Per combination: the products that every one of its members held out, and every run its weights started from."""
+    parent_of = ensemble_rules.parents(ensemble.members)
     by_split: dict[str, set[int]] = {s.digest: set() for m in ensemble.members.values() for s in [m.split]}
     definitions = {m.split.digest: m.split for m in ensemble.members.values()}
     for _, index in read_indexes(objects, read_manifest(objects, dataset)):
@@ -177,6 +189,12 @@ def _held_out(objects: Objects, dataset: str, ensemble: Ensemble) -> dict[str, s
             part = splits.assign(definition, index.product_id, index.first_image, index.image_md5)
             by_split[digest].update(index.product_id[part == splits.HOLDOUT].tolist())
     return {
-        name: set.intersection(*(by_split[ensemble.members[member].split.digest] for member in members))
+        name: set.intersection(
+            *(
+                by_split[ensemble.members[seen_by].split.digest]
+                for member in members
+                for seen_by in (member, *ensemble_rules.ancestors(member, parent_of))
+            )
+        )
         for name, members in ensemble.combinations.items()
     }

@@ -1,5 +1,6 @@
 """One SQLite file for all embedded rows: connections per thread and process, one writer at a time, local disk only."""
 
+import fcntl
 import os
 import sqlite3
 import threading
@@ -44,10 +45,10 @@ class Database:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
+                connection.commit()
             except BaseException:
                 connection.rollback()
                 raise
-            connection.commit()
 
     def row(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Row | None:
         """The first row of a query, if any."""
@@ -82,7 +83,9 @@ class Database:
             check_same_thread=False,  # one thread uses it, but any may be the one that collects and closes it
         )
         connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA journal_mode=WAL")
+        with self._path.with_name(f"{self._path.name}.open").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the first switch to WAL heeds no busy timeout
+            connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > STORE_VERSION:

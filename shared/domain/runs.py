@@ -72,6 +72,11 @@ def retry(run: Run) -> Run:
     return _next(run, ("failed", "cancelled"), "retrying", state="waiting" if run.parent else "pending", reason="")
 
 
+def discard(run: Run) -> Run:
+    """It is being removed, so its objects may be missing: asked for again before the row is gone, it is a retry."""
+    return _next(run, (*OPEN, "complete", "failed", "cancelled"), "discarding", state="cancelled", reason="removed")
+
+
 def complete_training(training: Training, version: str) -> Training:
     """All its runs are complete; `version` is empty where it asked for some members only."""
     return _next(training, ("running",), "completing", state="complete", version=version)

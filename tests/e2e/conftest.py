@@ -1,39 +1,15 @@
-"""A home in which a tiny ensemble was trained and the sample's test catalog scored, once for all tests."""
+"""The command line, run in the test's own process, and what ingest is tried on."""
 
 import json
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import pytest
 
 from services import cli
-
-TINY = """
-name: tiny
-splits: {A: {seed: 7, holdout: 0.2}}
-defaults:
-  input: {size: 32}
-  batch_size: 64
-  epochs: 2
-  optimizer: adamw
-  schedule: {kind: cosine, rate: 2.0e-3}
-members:
-  first: {model: test_resnet, split: A}
-  second: {model: test_resnet, split: A, seed: 2}
-combinations: {one: [first], all: [first, second]}
-"""
-
-
-@dataclass(frozen=True)
-class Shop:
-    """A home and what was made in it."""
-
-    home: Path
-    ensemble_file: Path
-    job: str
-
 
 Shell = Callable[..., tuple[int, str, str]]
 
@@ -51,30 +27,61 @@ def shell(capfd: pytest.CaptureFixture[str]) -> Shell:
     return run
 
 
-@pytest.fixture(scope="session")
-def shop(tmp_path_factory: pytest.TempPathFactory, grocery: Path) -> Shop:
-    """Ingested, trained and scored through the command line."""
-    folder = tmp_path_factory.mktemp("shop")
-    home, file = folder / "home", folder / "tiny.yaml"
-    file.write_text(TINY)
-    categories = str(grocery / "category_names.csv")
-    for name in ("train", "test"):
-        source = str(grocery / f"{name}.bson")
-        assert cli.run(["--home", str(home), "ingest", source, "--dataset", name, "--categories", categories]) == 0
-    assert cli.run(["--home", str(home), "train", str(file), "--dataset", "train"]) == 0
-    score = ["--home", str(home), "score", "test", "--ensemble", "tiny", "--no-skip-decided", "--chunk-images", "128"]
-    assert cli.run(score) == 0
-    jobs = _stores_of(home)
-    return Shop(home, file, jobs[0]["id"])
+@dataclass
+class Intake:
+    """A home of its own, and dumps of the first products of the sample catalog, one of which a test spoils."""
+
+    shell: Shell
+    home: Path
+    folder: Path
+    categories: Path
+    documents: list[bytes]
+
+    @property
+    def before(self) -> list[bytes]:
+        """The documents before the bad one."""
+        return self.documents[:5]
+
+    @property
+    def bad(self) -> bytes:
+        """The document to spoil."""
+        return self.documents[5]
+
+    @property
+    def at(self) -> int:
+        """The offset of the bad document."""
+        return sum(map(len, self.before))
+
+    def dump(self, content: bytes, name: str = "dump.bson") -> Path:
+        path = self.folder / name
+        path.write_bytes(content)
+        return path
+
+    def with_bad(self, bad: bytes) -> Path:
+        return self.dump(b"".join([*self.before, bad, *self.documents[6:]]))
+
+    def ingest(self, source: object, *options: object) -> tuple[int, str, str]:
+        given = ("--categories", self.categories, *options)
+        return self.shell("--home", self.home, "ingest", source, "--dataset", "d", *given)
+
+    def refuse(self, source: object, *words: str, options: tuple[object, ...] = ()) -> None:
+        """Exit code 2, one line with all the words, and nothing of the dataset."""
+        code, out, err = self.ingest(source, *options)
+        lines = [line for line in err.splitlines() if not line.startswith("ingest d ")]
+        assert (code, out, len(lines)) == (2, "", 1), err
+        assert [word for word in words if word not in lines[0]] == [], lines[0]
+        assert "; " in lines[0], "what to do about it"
+        assert json.loads(self.shell("--home", self.home, "datasets", "--json")[1]) == []
+        assert [path for path in (self.home / "objects").rglob("*") if path.is_file()] == []
 
 
-def _stores_of(home: Path) -> list[dict[str, Any]]:
-    from shared import wiring
-    from shared.settings import Settings
+@pytest.fixture
+def intake(shell: Shell, grocery: Path, tmp_path: Path) -> Intake:
+    with (grocery / "train.bson").open("rb") as file:
+        documents = [next_document(file) for _ in range(10)]
+    return Intake(shell, tmp_path / "home", tmp_path, grocery / "category_names.csv", documents)
 
-    return [job.plain() for job in wiring.stores(Settings(home=home)).jobs.jobs()]
 
-
-def document(text: str) -> Any:
-    """The one JSON document a command printed."""
-    return json.loads(text)
+def next_document(file: BinaryIO) -> bytes:
+    length = file.read(4)
+    return length + file.read(struct.unpack("<i", length)[0] - 4)

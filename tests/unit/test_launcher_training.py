@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from services.launcher import TrainingProgress, prepare_split, train
-from shared import duplicate_tables, ensemble_file, layout, wiring
+from shared import duplicate_tables, ensemble_file, layout, removal, wiring
 from shared.domain import splits
 from shared.domain.ensemble import Ensemble, Split
 from shared.domain.errors import BadInputError, FailedError, NotFoundError
@@ -40,6 +40,7 @@ class FakeLauncher:
         self.launched: list[tuple[str, int]] = []
         self.running_at_once = 0
         self.processes: dict[str, tuple[str, int, int]] = {}
+        self.ended: dict[str, Launched] = {}
 
     def launch(self, name: str, arguments: Sequence[str]) -> None:
         assert list(arguments[:2]) == ["workers.training", "--run"]
@@ -54,7 +55,9 @@ class FakeLauncher:
         found = {}
         for name, (run, attempt, looks) in self.processes.items():
             self.processes[name] = (run, attempt, looks + 1)
-            found[name] = Launched(name, "running") if looks < 4 else self.end(name, run, attempt)
+            if looks >= 4 and name not in self.ended:
+                self.ended[name] = self.end(name, run, attempt)
+            found[name] = self.ended.get(name, Launched(name, "running"))
         self.running_at_once = max(self.running_at_once, sum(one.state == "running" for one in found.values()))
         return found
 
@@ -67,6 +70,7 @@ class FakeLauncher:
 
     def delete(self, name: str) -> None:
         self.processes.pop(name, None)
+        self.ended.pop(name, None)
 
 
 class Bench:
@@ -246,3 +250,25 @@ def test_a_splits_table_counts_its_training_part_only(shop: Bench) -> None:
     part = duplicate_tables.read(objects, layout.duplicate_table("tiny", split.digest), 3)
     assert whole.class_totals.sum() == shop.manifest.images
     assert part.class_totals.sum() == images[training].sum()
+
+
+def test_a_failed_run_that_was_removed_starts_anew(shop: Bench, ensemble: Ensemble) -> None:
+    shop.launcher.script = lambda run, attempt: 1
+    with pytest.raises(FailedError):
+        shop.train(ensemble, ["first"])
+    removal.remove_run(shop.stores.objects, shop.stores.runs, shop.run_of("first"))
+    shop.launcher.script = lambda run, attempt: 0
+    shop.train(ensemble, ["first"])
+    assert shop.stores.runs.run(shop.run_of("first")).state == "complete"
+
+
+def test_a_table_of_other_content_under_the_same_name_is_counted_again(
+    shop: Bench, make_dataset: Callable[..., Manifest]
+) -> None:
+    split = Split(seed=7, holdout=0.3)
+    prepare_split(shop.stores, "tiny", split)
+    manifest = make_dataset(shop.stores.objects, products=20)
+    assert manifest.fingerprint != shop.manifest.fingerprint
+    prepare_split(shop.stores, "tiny", split)
+    table = duplicate_tables.read(shop.stores.objects, layout.duplicate_table("tiny", "all"), 3)
+    assert table.class_totals.sum() == manifest.images

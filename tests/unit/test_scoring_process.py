@@ -1,6 +1,5 @@
 """The real child process with real, untrained networks: what the stub engine of other tests stands for."""
 
-import base64
 import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -78,16 +77,23 @@ def test_a_job_and_a_question_get_the_same_answer(settings: Settings, stores: St
         for i in range(index.first_image[1], index.first_image[2])
     ]
     question = {"schema": 1, "ensemble": "small", "version": ""}
-    images = [base64.b64encode(picture).decode() for picture in pictures]
-    answer = queue.ask(question | {"images": images}, timeout=120)
+    keys = [layout.upload("request", number) for number in range(len(pictures))]
+    for key, picture in zip(keys, pictures, strict=True):
+        stores.objects.put(key, picture)
+    stores.objects.put(layout.upload("request", 9), b"no picture")
+    answer = queue.ask(question | {"uploads": keys}, timeout=120)
     assert (answer["error"], answer["source"]) == ("", "model")
     for name, prediction in outcomes[1].predictions.items():
         assert answer["predictions"][name]["class_index"] == prediction["class_index"]
         assert answer["predictions"][name]["probability"] == pytest.approx(prediction["probability"], abs=1e-4)
     assert answer["seconds"] > 0
-    spoiled = queue.ask(question | {"images": [base64.b64encode(b"no picture").decode()]}, timeout=120)
+    spoiled = queue.ask(question | {"uploads": [layout.upload("request", 9)]}, timeout=120)
     assert spoiled["error"]
-    for wrong, words in [({"images": []}, "there is none"), ({"images": images, "ensemble": "x"}, "'x'")]:
+    for wrong, words in [
+        ({"uploads": []}, "there is none"),
+        ({"uploads": keys, "ensemble": "x"}, "'x'"),
+        ({"uploads": keys, "schema": 99}, "schema 99"),
+    ]:
         with pytest.raises(FailedError, match=words):
             queue.ask(question | wrong, timeout=120)
 

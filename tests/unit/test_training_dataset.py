@@ -10,6 +10,7 @@ from shared import layout
 from shared.adapters.directory import DirectoryObjects
 from shared.domain import splits, taxonomy
 from shared.domain.ensemble import Split
+from shared.domain.errors import FailedError
 from shared.packs import Manifest, read_index
 from workers.training.augment import EpochAugmentation
 from workers.training.dataset import Parts, divide, epoch_bits, epoch_order
@@ -149,3 +150,14 @@ def test_undecodable_images_are_left_out_with_their_reason(objects: DirectoryObj
     assert set(batch.rows.tolist()) == set(range(len(training))) - bad
     assert len(batch.pictures) == len(batch.rows)
     assert all(batch.undecodable.values())
+
+
+def test_a_pack_that_is_cut_off_stops_the_training(objects: DirectoryObjects, make_dataset: Make) -> None:
+    training = parts(objects, make_dataset(objects)).training
+    (key,) = training.pack_keys
+    objects.put(key, objects.read(key)[: int(training.offset[-1]) + 5])
+    with (
+        PictureSource(objects, training, DecodeLimits(), threads=1, cache_bytes=0) as source,
+        pytest.raises(FailedError, match=f"{key} ends before offset"),
+    ):
+        list(source.batches([np.arange(len(training))]))

@@ -10,7 +10,7 @@ import torch
 from shared import layout
 from shared.domain import views
 from shared.domain.ensemble import Init, Input, Member, Split
-from shared.domain.errors import BadInputError, FailedError, NotFoundError
+from shared.domain.errors import BadInputError, FailedError, NewerSchemaError, NotFoundError
 from workers.training import process
 from workers.training.dataset import divide
 from workers.training.loop import PreemptedError
@@ -97,6 +97,19 @@ def test_it_learns_and_says_how_well(bench: Bench, tiny: Member) -> None:
     low, high = products["all"]["interval"]
     assert low <= products["all"]["accuracy"] <= high
     assert products["all"]["accuracy"] > 0.6  # three colours; chance is a third
+
+
+def test_a_run_that_holds_nothing_out_completes_without_figures(bench: Bench, tiny: Member) -> None:
+    run = bench.declare(replace(tiny, split=replace(tiny.split, holdout=0.0)))
+    bench.train(run)
+    assert json.loads(bench.file(run, "metrics.json"))["holdout"]["products"]["all"]["n"] == 0
+    assert json.loads(bench.file(run, "manifest.json"))["run"] == run
+
+
+def test_a_member_of_a_newer_schema_is_refused(bench: Bench) -> None:
+    bench.objects.put(layout.run_file("r", "member.yaml"), b"schema: 2")
+    with pytest.raises(NewerSchemaError, match="run r has schema 2"):
+        load_member(bench.objects, "r", torch.device("cpu"))
 
 
 def test_the_loaded_member_computes_what_the_holdout_scores_say(bench: Bench, tiny: Member) -> None:

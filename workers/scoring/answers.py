@@ -1,13 +1,12 @@
 """One-off questions: the answer for one product, from its pictures, now."""
 
-import base64
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from shared.domain.errors import BadInputError
+from shared.domain.errors import BadInputError, NewerSchemaError
 from shared.domain.predictions import to_plain
-from shared.domain.records import JobOptions
+from shared.domain.records import SCHEMA, JobOptions
 from shared.ports import Clock
 from shared.settings import Settings
 from shared.wiring import Stores
@@ -27,18 +26,20 @@ class Answers:
         self._engine: tuple[tuple[str, str], Engine] | None = None
 
     def answer(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        """`ensemble`, `version` (empty: the current one) and `images`, base64, become predictions per combination.
+        """`ensemble`, `version` (empty: the current one) and `uploads`, object keys, give predictions per combination.
 
         `seconds` is the time from question to answer, loading included; `stages` are those of the engine. Raises
-        BadInputError and NotFoundError.
+        BadInputError, NotFoundError and NewerSchemaError.
         """
+        if question["schema"] > SCHEMA:
+            raise NewerSchemaError(f"a question of schema {question['schema']}: this worker reads up to {SCHEMA}")
         began = self._clock()
-        pictures = [base64.b64decode(picture) for picture in question["images"]]
+        pictures = [self._stores.objects.read(key) for key in question["uploads"]]
         if not pictures:
             raise BadInputError("images", "there is none", remedy="give at least one picture of the product")
         result, stages = self._engine_of(question["ensemble"], question["version"]).answer(pictures)
         return {
-            "schema": 1,
+            "schema": SCHEMA,
             "error": result.error,
             "source": result.source,
             "overridden": result.overridden,

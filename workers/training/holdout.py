@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from io import BytesIO
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,7 @@ class HoldoutScorer:
         module.eval()
         tally = Tally()
         starts = file_starts(held.product_id)
-        for number, (start, stop) in enumerate(zip(starts, [*starts[1:], len(held)], strict=True)):
+        for number, (start, stop) in enumerate(pairwise([*starts, len(held)])):
             key = scores_key(self._run, number)
             if not self._objects.exists(key):
                 self._objects.put(key, _npy(self._score(module, source, np.arange(start, stop), classes)))

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from shared.domain.errors import FailedError
 from shared.ports import Objects
 from workers.training.dataset import Images
 from workers.vision.decode import DecodeLimits, UndecodableError, decode
@@ -66,7 +67,10 @@ class PictureSource:
             return cached
         images = self._images
         key = images.pack_keys[images.pack[row]]
-        content = self._objects.read(key, int(images.offset[row]), int(images.length[row]))
+        offset, length = int(images.offset[row]), int(images.length[row])
+        content = self._objects.read(key, offset, length)
+        if len(content) < length:  # else it would train on less than its run id says
+            raise FailedError(f"{key} ends before offset {offset + length}; restore it, or ingest again")
         try:
             picture = torch.from_numpy(decode(content, self._limits))
         except UndecodableError as error:

@@ -11,6 +11,7 @@ from torch import nn
 
 from shared import layout
 from shared.domain.ensemble import Input, Member, member_from_plain
+from shared.domain.errors import NewerSchemaError
 from shared.domain.records import SCHEMA
 from shared.ports import Objects
 from workers.vision.checkpoint import get_tensors
@@ -74,8 +75,10 @@ def put_member(objects: Objects, run: str, member: Member, *, classes: int, taxo
 def load_member(
     objects: Objects, run_id: str, device: torch.device, dtype: torch.dtype = torch.float32
 ) -> LoadedMember:
-    """The network of a complete run on `device`. Raises NotFoundError where the run is not there."""
+    """The network of a complete run on `device`. Raises NotFoundError where it is not there, and NewerSchemaError."""
     document = yaml.safe_load(objects.read(layout.run_file(run_id, "member.yaml")))
+    if document["schema"] > SCHEMA:
+        raise NewerSchemaError(f"run {run_id} has schema {document['schema']}: this Shelver reads up to {SCHEMA}")
     member = member_from_plain(document["member"])
     module = build(member.model, document["classes"], member.input.size)
     module.load_state_dict(get_tensors(objects, layout.run_file(run_id, "weights.safetensors")))

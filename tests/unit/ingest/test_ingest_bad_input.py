@@ -123,13 +123,13 @@ def test_a_damaged_gzip_file_is_named(shop: Any, cut: int) -> None:
     with pytest.raises(BadInputError, match="gzip data is damaged"):
         shop.ingest(source, allow_bad=9)
     Path(source).write_bytes(b"not gzip at all")
-    with pytest.raises(BadInputError, match="gzip data is damaged"):
+    with pytest.raises(BadInputError, match="offset 0: this is not gzip data"):
         shop.ingest(source)
     assert_nothing_stays(shop)
 
 
 def test_a_category_without_a_category_file_is_an_error(shop: Any, products: Products) -> None:
-    with pytest.raises(BadInputError, match="no category file was given \\(--categories\\)"):
+    with pytest.raises(BadInputError, match="no category file was given; pass the category table with --categories"):
         shop.ingest(shop.dump(products(5)), labelled=False)
     assert_nothing_stays(shop)
 
