@@ -150,7 +150,9 @@ def index_to_parquet(index: PackIndex) -> bytes:
 
 def index_from_parquet(content: bytes) -> PackIndex:
     """The arrays of a Parquet index. Raises NewerSchemaError."""
-    table = pq.read_table(BytesIO(content)).combine_chunks()
+    # not pq.read_table: its threads may outlive the call, and one that lets go of a Python object while the interpreter
+    # ends aborts the process (apache/arrow#34314)
+    table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False).combine_chunks()
     if (written_by := int(table.schema.metadata[b"schema"])) > SCHEMA:
         raise NewerSchemaError(f"pack index of schema {written_by}: this Shelver reads up to {SCHEMA}")
 

@@ -9,13 +9,15 @@ import typer
 from services.cli.app import Session, app
 from services.cli.catalog import read_source
 from services.cli.results import Format, evaluate_job, export_job, show_evaluation, write_page
-from services.cli.scoring import run_job
+from services.cli.scoring import ended_well, run_job
 from services.cli.show import duration, remark, stdout
-from services.cli.training import train_ensemble
+from services.cli.training import holdout_figures, show_holdout, train_ensemble
 from services.dispatcher import JobRequest
 from services.ingest import IngestRequest
 from shared import ensemble_file
 from shared.domain.errors import BadInputError
+
+_CHUNK_IMAGES = 128  # so few pictures would be one chunk, and its progress would jump from nothing to all
 
 
 @app.command()
@@ -39,12 +41,15 @@ def demo(
     with session.exclusive():
         categories = data / "category_names.csv"
         for name in ("train", "test"):
-            request = IngestRequest(source=str(data / f"{name}.bson"), dataset=name, categories=categories)
-            manifest = read_source(session, request)
+            intake = IngestRequest(source=str(data / f"{name}.bson"), dataset=name, categories=categories)
+            manifest = read_source(session, intake)
             remark(f"dataset {name}: {manifest.products:,} products, {manifest.images:,} images")
-        train_ensemble(session, resolved, "train")
+        version = train_ensemble(session, resolved, "train")
+        if version is not None:
+            show_holdout(holdout_figures(session, version))
         # Decided products are scored too, so that the report can tell what the duplicates were worth.
-        job = run_job(session, JobRequest(dataset="test", ensemble=resolved.name, skip_decided=False))
+        request = JobRequest(dataset="test", ensemble=resolved.name, skip_decided=False, chunk_images=_CHUNK_IMAGES)
+        job = ended_well(run_job(session, request))
     rows = export_job(session, job, output / "submission.csv", Format.CSV)
     found = evaluate_job(session, job, data / "test_labels.csv")
     write_page(found, output / "report.html")

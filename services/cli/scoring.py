@@ -60,8 +60,14 @@ def score(
         as_json(found)
     else:
         facts(found)
+    ended_well(job)
+
+
+def ended_well(job: Job) -> Job:
+    """The job, if every product has its outcome. Raises FailedError for one that failed or was cancelled."""
     if job.state not in ("succeeded", "finished with errors"):
         raise FailedError(f"job {job.id} is {job.state}" + (f": {job.error}" if job.error else ""))
+    return job
 
 
 def _policies(text: str | None) -> tuple[str | None, str | None]:

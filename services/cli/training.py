@@ -1,7 +1,8 @@
 """Verbs about ensembles: split, check, train, ensembles."""
 
+from json import loads as parse_json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -9,7 +10,7 @@ from services import launcher as launcher_service
 from services.cli.app import AsJson, Session, app
 from services.cli.show import as_json, duration, facts, progress, remark, stdout, table
 from services.launcher import TrainingProgress
-from shared import ensemble_file, wiring
+from shared import ensemble_file, layout, wiring
 from shared.domain.ensemble import Ensemble, Split
 from shared.domain.records import EnsembleVersion
 
@@ -102,18 +103,46 @@ def train(
     ensemble = ensemble_file.load(file)
     with session.exclusive():
         version = train_ensemble(session, ensemble, dataset, member)
+    if version is None:
+        found: dict[str, Any] = {"ensemble": ensemble.name, "version": None, "runs": {}, "holdout": {}}
+    else:
+        found = {"ensemble": ensemble.name, "version": version.version, "runs": dict(version.runs)}
+        found["holdout"] = holdout_figures(session, version)
     if json:
-        as_json(
-            {
-                "ensemble": ensemble.name,
-                "version": version.version if version else None,
-                "runs": dict(version.runs) if version else {},
-            }
-        )
+        as_json(found)
     elif version is None:
         stdout.print(f"the asked members are trained; train the others for a version of {ensemble.name}")
     else:
+        show_holdout(found["holdout"])
         stdout.print(f"ensemble {version.name}@{version.version} is ready and current", markup=False)
+
+
+def holdout_figures(session: Session, version: EnsembleVersion) -> dict[str, Any]:
+    """Per member what its run measured on its holdout: per image and per product, all, seen and new ones."""
+    files = {member: layout.run_file(run, "metrics.json") for member, run in version.runs.items()}
+    return {member: parse_json(session.stores.objects.read(key))["holdout"] for member, key in files.items()}
+
+
+def show_holdout(figures: dict[str, Any]) -> None:
+    """Accuracy on products that were not trained on; `seen`: they share an image with one that was."""
+    table(
+        ["member", "images", "new products", "seen products"],
+        [
+            [
+                member,
+                *(_figure(part) for part in (found["images"], found["products"]["new"], found["products"]["seen"])),
+            ]
+            for member, found in figures.items()
+        ],
+        empty="nothing was held out",
+    )
+
+
+def _figure(measured: dict[str, Any]) -> str:
+    if not measured["n"]:
+        return "no figure (n=0)"
+    low, high = measured["interval"]
+    return f"{measured['accuracy']:.3f} ({low:.3f}-{high:.3f}, n={measured['n']})"
 
 
 def train_ensemble(

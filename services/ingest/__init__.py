@@ -66,6 +66,9 @@ def run(
         stored = stores.catalog.begin_ingest(ingest)
         _compare(stored, ingest)
         if stored.state == "complete":
+            if not stores.objects.exists(layout.manifest(request.dataset)):
+                words = f"the dataset '{request.dataset}' was removed, but not to the end"
+                raise ConflictError(f"{words}; finish with `shelver rm dataset {request.dataset}`")
             clear(stores.objects, request.dataset)
             return read_manifest(stores.objects, request.dataset)
         try:
@@ -178,6 +181,7 @@ def _compare(stored: Ingest, wanted: Ingest) -> None:
 
 
 def _remove(stores: "Stores", dataset: str) -> None:
+    stores.objects.delete(layout.manifest(dataset))  # first, so that it is never visible with parts missing
     for key in stores.objects.list(layout.dataset_prefix(dataset)):
         stores.objects.delete(key)
     stores.catalog.remove_dataset(dataset)

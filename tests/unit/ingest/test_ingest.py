@@ -183,6 +183,14 @@ def test_a_complete_dataset_is_left_as_it_is(shop: Any, products: Products) -> N
     assert not list(shop.objects.list(layout.ingest_prefix("d")))
 
 
+def test_a_removal_that_was_interrupted_is_to_be_finished(shop: Any, products: Products) -> None:
+    source = shop.dump(products(20))
+    shop.ingest(source)
+    shop.objects.delete(layout.manifest("d"))
+    with pytest.raises(ConflictError, match="finish with `shelver rm dataset d`"):
+        shop.ingest(source)
+
+
 def test_other_arguments_for_a_dataset_that_is_there_are_refused(shop: Any, products: Products) -> None:
     source = shop.dump(products(20))
     manifest = shop.ingest(source)
