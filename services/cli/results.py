@@ -1,7 +1,9 @@
 """Verbs about what a job found: export, evaluate, predict."""
 
 import os
+import shutil
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -100,8 +102,11 @@ def _known_combination(version: EnsembleVersion, asked: str | None) -> str:
 @contextmanager
 def _whole(output: Path) -> Iterator[BinaryIO]:
     if str(output) == "-":
-        yield sys.stdout.buffer
-        sys.stdout.flush()
+        with tempfile.TemporaryFile() as file:
+            yield file
+            file.seek(0)
+            shutil.copyfileobj(file, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
         return
     partial = output.with_name(f".{output.name}.{uuid.uuid4().hex[:8]}")
     try:

@@ -1,7 +1,12 @@
-"""The command line, run in the test's own process, and what ingest is tried on."""
+"""The command line, in the test's own process and in one of its own, and what ingest is tried on."""
 
 import json
+import os
+import signal
 import struct
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +16,8 @@ import pytest
 
 from services import cli
 
+SECONDS_TO_STOP = 5
+DEADLINE_SECONDS = 120
 Shell = Callable[..., tuple[int, str, str]]
 
 
@@ -85,3 +92,65 @@ def intake(shell: Shell, grocery: Path, tmp_path: Path) -> Intake:
 def next_document(file: BinaryIO) -> bytes:
     length = file.read(4)
     return length + file.read(struct.unpack("<i", length)[0] - 4)
+
+
+class Terminal:
+    """A command line in a process group of its own, as a terminal starts it, in one home."""
+
+    def __init__(self, home: Path, **settings: object) -> None:
+        self.home = home
+        self._environment = os.environ | {"SHELVER_HOME": str(home)}
+        self._environment |= {f"SHELVER_{name.upper()}": str(value) for name, value in settings.items()}
+
+    def start(self, *arguments: str | Path) -> "subprocess.Popen[bytes]":
+        """A command that runs on."""
+        line = [sys.executable, "-m", "services.cli", *map(str, arguments)]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(line, env=self._environment, stdout=pipe, stderr=pipe, process_group=0)
+
+    def interrupt(self, *arguments: str | Path, when: Callable[[], bool]) -> None:
+        """Press Ctrl-C in a command when the condition comes true."""
+        with self.start(*arguments) as process:
+            try:
+                self.wait(when, process)
+                os.killpg(process.pid, signal.SIGINT)
+                assert process.wait(timeout=SECONDS_TO_STOP) == 130
+            finally:
+                process.kill()
+            said = process.communicate()[1].decode()
+        assert said.splitlines()[-1] == "interrupted; the same command goes on where this one stopped"
+        assert "Traceback" not in said
+        assert self.processes() == []
+
+    def complete(self, *arguments: str | Path) -> str:
+        """The standard output of a command that nobody disturbs."""
+        with self.start(*arguments) as process:
+            out, err = process.communicate(timeout=DEADLINE_SECONDS)
+        assert process.returncode == 0, err.decode()
+        return out.decode()
+
+    def wait(self, when: Callable[[], bool], process: "subprocess.Popen[bytes]") -> None:
+        """Until the condition comes true, while the process runs."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not when():
+            assert process.poll() is None, process.communicate()[1].decode()
+            assert time.monotonic() < deadline, "waited in vain"
+            time.sleep(0.01)
+
+    def processes(self) -> list[str]:
+        """What still runs with this home in its environment."""
+        mark = f"SHELVER_HOME={self.home}\0".encode()
+        return [folder.name for folder in Path("/proc").glob("[0-9]*") if mark in _environment(folder)]
+
+
+def _environment(process: Path) -> bytes:
+    try:
+        return (process / "environ").read_bytes()
+    except OSError:
+        return b""  # it ended meanwhile
+
+
+@pytest.fixture
+def open_terminal() -> type[Terminal]:
+    """Makes terminals: `open_terminal(home, **settings)`, such as `ingest_pack_bytes=4096`."""
+    return Terminal

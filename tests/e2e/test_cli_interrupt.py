@@ -3,86 +3,26 @@
 import csv
 import itertools
 import json
-import os
 import shutil
-import signal
 import struct
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from services import cli
 from shared import wiring
 from shared.settings import Settings
 
-SECONDS_TO_STOP = 5
-DEADLINE_SECONDS = 120
+PACK_BYTES = "200000"
 
 
-class Terminal:
-    """A command line in a process group of its own, as a terminal starts it, in one home."""
-
-    def __init__(self, home: Path, **settings: object) -> None:
-        self.home = home
-        self._environment = os.environ | {"SHELVER_HOME": str(home)}
-        self._environment |= {f"SHELVER_{name.upper()}": str(value) for name, value in settings.items()}
-
-    def interrupt(self, *arguments: str | Path, when: Callable[[], bool]) -> None:
-        """Press Ctrl-C in a command when the condition comes true."""
-        with self._start(arguments) as process:
-            try:
-                self._wait(when, process)
-                os.killpg(process.pid, signal.SIGINT)
-                assert process.wait(timeout=SECONDS_TO_STOP) == 130
-            finally:
-                process.kill()
-            said = process.communicate()[1].decode()
-        assert said.splitlines()[-1] == "interrupted; the same command goes on where this one stopped"
-        assert "Traceback" not in said
-        assert self._processes() == []
-
-    def complete(self, *arguments: str | Path) -> str:
-        """The standard output of a command that nobody disturbs."""
-        with self._start(arguments) as process:
-            out, err = process.communicate(timeout=DEADLINE_SECONDS)
-        assert process.returncode == 0, err.decode()
-        return out.decode()
-
-    def _start(self, arguments: tuple[str | Path, ...]) -> "subprocess.Popen[bytes]":
-        line = [sys.executable, "-m", "services.cli", *map(str, arguments)]
-        pipe = subprocess.PIPE
-        return subprocess.Popen(line, env=self._environment, stdout=pipe, stderr=pipe, process_group=0)
-
-    def _wait(self, when: Callable[[], bool], process: "subprocess.Popen[bytes]") -> None:
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while not when():
-            assert process.poll() is None, process.communicate()[1].decode()
-            assert time.monotonic() < deadline, "waited in vain"
-            time.sleep(0.01)
-
-    def _processes(self) -> list[str]:
-        """What still runs with this home in its environment."""
-        mark = f"SHELVER_HOME={self.home}\0".encode()
-        return [folder.name for folder in Path("/proc").glob("[0-9]*") if mark in _environment(folder)]
-
-
-def _environment(process: Path) -> bytes:
-    try:
-        return (process / "environ").read_bytes()
-    except OSError:
-        return b""  # it ended meanwhile
-
-
-@pytest.fixture
-def large_dump(grocery: Path, tmp_path: Path) -> Path:
-    """The sample's documents eight times, each time with new ids."""
-    content, target = (grocery / "train.bson").read_bytes(), tmp_path / "large.bson"
+@pytest.fixture(scope="module")
+def large_dump(grocery: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample's documents four times, each time with new ids."""
+    content, target = (grocery / "train.bson").read_bytes(), tmp_path_factory.mktemp("dump") / "large.bson"
     ids = itertools.count(1)
     with target.open("wb") as file:
-        for _ in range(8):
+        for _ in range(4):
             at = 0
             while at < len(content):
                 end = at + int(struct.unpack_from("<i", content, at)[0])
@@ -92,28 +32,42 @@ def large_dump(grocery: Path, tmp_path: Path) -> Path:
     return target
 
 
+def ingest_of(dump: Path, grocery: Path) -> list[str | Path]:
+    return ["ingest", dump, "--dataset", "d", "--categories", grocery / "category_names.csv", "--json"]
+
+
 def objects_of(home: Path) -> dict[str, bytes]:
     root = home / "objects"
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
+@pytest.fixture(scope="module")
+def undisturbed(large_dump: Path, grocery: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    home = tmp_path_factory.mktemp("undisturbed")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("SHELVER_INGEST_PACK_BYTES", PACK_BYTES)
+        assert cli.run(["--home", str(home), *map(str, ingest_of(large_dump, grocery))]) == 0
+    found = objects_of(home)
+    assert len(found) > 2 * 100  # packs and their indexes: enough for an interrupt to come between
+    return found
+
+
 @pytest.mark.parametrize("processes", ["1", "2"])
-def test_ingest(large_dump, grocery, tmp_path, processes):
-    command = ["ingest", large_dump, "--dataset", "d", "--categories", grocery / "category_names.csv", "--json"]
-    undisturbed = Terminal(tmp_path / "undisturbed", ingest_pack_bytes=200_000)
-    terminal = Terminal(tmp_path / "home", ingest_pack_bytes=200_000)
-    written = terminal.home / "objects" / "datasets" / "d" / "ingest"
-    terminal.interrupt(*command, "--processes", processes, when=lambda: len(list(written.glob("*.json"))) >= 5)
-    assert json.loads(terminal.complete("datasets", "--json")) == []
-    manifest = json.loads(terminal.complete(*command, "--processes", processes))
-    assert manifest["fingerprint"] == json.loads(undisturbed.complete(*command))["fingerprint"]
-    assert objects_of(terminal.home) == objects_of(undisturbed.home)
+def test_ingest(open_terminal, shell, large_dump, undisturbed, grocery, tmp_path, processes):
+    command = [*ingest_of(large_dump, grocery), "--processes", processes]
+    terminal = open_terminal(tmp_path, ingest_pack_bytes=PACK_BYTES)
+    written = tmp_path / "objects" / "datasets" / "d" / "ingest"
+    terminal.interrupt(*command, when=lambda: len(list(written.glob("*.json"))) >= 5)
+    assert json.loads(shell("--home", tmp_path, "datasets", "--json")[1]) == []
+    manifest = json.loads(terminal.complete(*command))
+    assert (manifest["products"], manifest["repeated"]) == (4 * 436, 0)
+    assert objects_of(tmp_path) == undisturbed
 
 
-def test_train(shop, grocery, tmp_path):
-    terminal = Terminal(tmp_path / "home")
-    categories = grocery / "category_names.csv"
-    terminal.complete("ingest", grocery / "train.bson", "--dataset", "train", "--categories", categories)
+def test_train(open_terminal, shell, shop, grocery, tmp_path):
+    terminal = open_terminal(tmp_path / "home")
+    ingest = ("ingest", grocery / "train.bson", "--dataset", "train", "--categories", grocery / "category_names.csv")
+    assert shell("--home", terminal.home, *ingest)[0] == 0
     command = ["train", shop.ensemble_file, "--dataset", "train", "--member", "first", "--json"]
 
     def trains() -> bool:
@@ -129,8 +83,8 @@ def test_train(shop, grocery, tmp_path):
     assert (run / "weights.safetensors").read_bytes() == expected.read_bytes()
 
 
-def test_score(shop, tmp_path):
-    terminal = Terminal(tmp_path / "home")
+def test_score(open_terminal, shell, shop, tmp_path):
+    terminal = open_terminal(tmp_path / "home")
     shutil.copytree(shop.home, terminal.home)
     command = ["score", "test", "--ensemble", "tiny", "--no-skip-decided", "--chunk-images", "64", "--json"]
     jobs = wiring.stores(Settings(home=terminal.home)).jobs
@@ -145,6 +99,6 @@ def test_score(shop, tmp_path):
     assert jobs.chunks(unfinished.id, ("running",)) == []
     found = json.loads(terminal.complete(*command))
     assert (found["job"], found["state"], found["done"]) == (unfinished.id, "succeeded", 290)
-    submissions = [terminal.complete("export", job, "-o", "-") for job in (shop.job, unfinished.id)]
+    submissions = [shell("--home", terminal.home, "export", job, "-o", "-")[1] for job in (shop.job, unfinished.id)]
     assert submissions[0] == submissions[1]
     assert len(list(csv.reader(submissions[0].splitlines()))) == 291

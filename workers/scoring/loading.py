@@ -44,18 +44,14 @@ def load_ready(
     batch_images: int = 0,
     precision: str = "",
 ) -> "Engine":
-    """An engine that has proven itself on its device: a GPU has run one picture in a whole batch.
-
-    So a device that is too small or broken shows before a product can be blamed for it. Raises CannotRunError.
+    """An engine that has proven itself: a GPU has run a whole batch, so one that is too small or broken shows before a
+    product can be blamed for it. Raises CannotRunError.
     """
-    import numpy as np
-    import simplejpeg
-
     from workers.scoring.resident import load_engine
     from workers.vision.devices import UnsupportedPrecisionError
 
     try:
-        engine = load_engine(
+        return load_engine(
             stores.objects,
             version,
             options,
@@ -66,6 +62,3 @@ def load_ready(
         )
     except UnsupportedPrecisionError as error:
         raise CannotRunError(str(error)) from error
-    if engine.device.type != "cpu":
-        engine.answer([simplejpeg.encode_jpeg(np.zeros((64, 64, 3), dtype=np.uint8))])
-    return engine
