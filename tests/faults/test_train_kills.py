@@ -19,30 +19,16 @@ from typing import IO
 import pytest
 
 from shared import layout, wiring
-from shared.domain.ensemble import Init, Input, Member, Schedule, Split, run_definition, run_id
+from shared.domain.ensemble import run_definition, run_id
 from shared.domain.records import Run
 from shared.packs import Manifest
 from shared.ports import Objects
 from shared.settings import Settings, TrainingSettings, to_environment
+from tests import tiny_member
 
 KILLS = 20
 DEADLINE_SECONDS = 120.0
-MEMBER = Member(
-    name="tiny",
-    model="test_resnet",
-    input=Input(size=32),
-    split=Split(seed=7, holdout=0.25),
-    epochs=4,
-    seed=11,
-    batch_size=8,
-    optimizer="nadam",
-    weight_decay=0.0,
-    label_smoothing=0.1,
-    augment=("hflip",),
-    schedule=Schedule(kind="cosine", rate=2e-3, warmup=0.5),
-    precision="auto",
-    init=Init(),
-)
+MEMBER = replace(tiny_member.MEMBER, epochs=4)
 SETTINGS = Settings(training=TrainingSettings(device="cpu", checkpoint_seconds=0.0, decode_threads=1))
 """Checkpoints at every step."""
 NURSERY = """

@@ -10,27 +10,11 @@ import pytest
 
 from shared import layout
 from shared.adapters.directory import DirectoryObjects
-from shared.domain.ensemble import Init, Input, Member, Schedule, Split, run_definition, run_id
+from shared.domain.ensemble import Member, run_definition, run_id
 from shared.domain.records import Run
 from shared.packs import Manifest
 from shared.settings import ScoringSettings, TrainingSettings
-
-MEMBER = Member(
-    name="tiny",
-    model="test_resnet",
-    input=Input(size=32),
-    split=Split(seed=7, holdout=0.25),
-    epochs=3,
-    seed=11,
-    batch_size=8,
-    optimizer="nadam",
-    weight_decay=0.0,
-    label_smoothing=0.1,
-    augment=("hflip",),
-    schedule=Schedule(kind="cosine", rate=2e-3, warmup=0.5),
-    precision="auto",
-    init=Init(),
-)
+from tests.tiny_member import MEMBER
 
 
 @dataclass
