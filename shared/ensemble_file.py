@@ -25,11 +25,17 @@ defaults:
   input:
     {size: 180, fit: squash, interpolation: bilinear, antialias: true, pad_colour: [255, 255, 255], mean: [], std: []}
   batch_size: 64
+  accumulate: 1                           # parts of a batch that go through the network one by one
   optimizer: nadam
+  momentum: 0.9                           # of sgd
   weight_decay: 0.0
+  clip_norm: 0.0                          # largest norm of the gradient; 0: any
+  ema: 0.0                                # decay per step of averaged weights; 0: none
   label_smoothing: 0.1
   augment: [hflip]
+  plain_epochs: 0                         # last epochs without augmentation
   schedule: {kind: cosine, rate: 1.0e-3}  # floor and warmup: 0
+  early_stopping: none                    # or {patience: epochs}
   precision: auto
   init: none
   as_published: false
@@ -52,9 +58,18 @@ def load(path: Path) -> Ensemble:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise BadInputError(str(path), "there is no such file", remedy="see ensembles/ for examples") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except IsADirectoryError:
+        raise BadInputError(str(path), "it is a folder", remedy=_inside(path)) from None
+    except OSError as error:
+        raise BadInputError(str(path), f"cannot be read: {error.strerror}", remedy="check its permissions") from None
+    except UnicodeDecodeError as error:
         raise BadInputError(str(path), f"cannot be read: {error}", remedy="save it as UTF-8 text") from None
     return parse(text, str(path), architectures())
+
+
+def _inside(folder: Path) -> str:
+    files = sorted(file.name for file in folder.glob("*.y*ml"))
+    return f"name a file in it, such as {folder / files[0]}" if files else "name an ensemble file; see ensembles/"
 
 
 def parse(text: str, where: str, architectures: Mapping[str, tuple[str, ...]]) -> Ensemble:

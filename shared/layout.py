@@ -46,6 +46,11 @@ def ingest_columns(dataset: str, number: int) -> str:
     return f"datasets/{dataset}/ingest/{number:05d}.npz"
 
 
+def relabelling(dataset: str) -> str:
+    """A work file: the datasets that a relabel which has begun needs."""
+    return f"datasets/{dataset}/ingest/relabel.json"
+
+
 def duplicate_table(dataset: str, split: str = "all") -> str:
     """The duplicate table of all labelled products, or of one split's training part (by the split's digest)."""
     return f"datasets/{dataset}/duplicates/{split}.parquet"
@@ -57,7 +62,7 @@ def run_prefix(run: str) -> str:
 
 
 def run_file(run: str, name: str) -> str:
-    """A file of a run, such as definition.json, member.yaml, weights.safetensors, metrics.json or manifest.json."""
+    """A file of a run: definition.json, member.yaml, weights.safetensors, metrics.json, card.json, log.jsonl, ..."""
     return f"runs/{run}/{name}"
 
 
@@ -74,6 +79,19 @@ def ensemble_version(name: str, version: str) -> str:
 def pretrained(model: str) -> str:
     """Initial weights where a cluster has no internet."""
     return f"pretrained/{model}.safetensors"
+
+
+def upload_request(created: float, token: str) -> str:
+    """The name of a one-off request: when it began (seconds since the epoch, cut), so that what it left can be told
+    from one under way, and a random token.
+    """
+    return f"{int(created)}-{token}"
+
+
+def upload_created(key: str) -> int | None:
+    """When the request of an upload's key began; None where its name does not say."""
+    seconds, dash, _ = key.split("/")[1].partition("-")
+    return int(seconds) if dash and seconds.isdecimal() else None
 
 
 def upload(request: str, number: int) -> str:

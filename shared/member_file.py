@@ -1,20 +1,27 @@
 """One member of an ensemble file: its keys over the file's defaults over the built-in ones, and back to plain keys."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any, cast, get_args
 
-from shared.domain.ensemble import Fit, Init, Input, Member, Schedule, Split
+from shared import training_keys
+from shared.domain.ensemble import Fit, Init, Input, Member, Split
 from shared.domain.ensemble_rules import default_seed, nearest
 from shared.yaml_nodes import Value
 
-AUGMENTATIONS = ("hflip",)
 _SHARED = (
     "input",
     "batch_size",
+    "accumulate",
     "optimizer",
+    "momentum",
     "weight_decay",
+    "clip_norm",
+    "ema",
     "label_smoothing",
     "augment",
+    "plain_epochs",
+    "early_stopping",
     "schedule",
     "precision",
     "init",
@@ -24,8 +31,21 @@ _SHARED = (
     "epochs",
 )
 _KEYS = (*_SHARED, "seed")
+_PLAIN = (
+    "epochs",
+    "seed",
+    "batch_size",
+    "accumulate",
+    "optimizer",
+    "weight_decay",
+    "clip_norm",
+    "ema",
+    "label_smoothing",
+    "plain_epochs",
+)
 _INPUT = ("size", "fit", "interpolation", "antialias", "pad_colour", "mean", "std")
 _LATER = ("joint",)
+_MOMENTUM = next(cast(float, field.default) for field in fields(Member) if field.name == "momentum")
 
 
 def check_defaults(value: Value) -> None:
@@ -42,46 +62,57 @@ def member(
     _refuse_later(own)
     own.mapping(_KEYS)
     keys = _merged(layers)
-    for required in ("model", "epochs"):
-        if required not in keys:
-            raise own.error(f"the key '{required}' is missing", f"add '{required}' here or under defaults")
+    _require(("model", "epochs"), keys, own)
     init = _init(keys["init"], as_published=keys["as_published"].boolean())
+    epochs = keys["epochs"].integer(1, 100_000)
+    batch_size = keys["batch_size"].integer(2, 2**20)
+    optimizer = _optimizer(keys["optimizer"])
     return Member(
         name=name,
         model=_model(keys["model"], init, architectures),
         input=_input(_merged([layer.mapping()["input"] for layer in layers if "input" in layer.mapping()])),
         split=_split(keys.get("split"), own, splits),
-        epochs=keys["epochs"].integer(1, 100_000),
+        epochs=epochs,
         seed=keys["seed"].integer(0, 2**63 - 1) if "seed" in keys else default_seed(name),
-        batch_size=keys["batch_size"].integer(2, 2**20),
-        optimizer=_optimizer(keys["optimizer"]),
+        batch_size=batch_size,
+        optimizer=optimizer,
         weight_decay=keys["weight_decay"].number(0.0),
         label_smoothing=keys["label_smoothing"].number(0.0, 1.0, below=True),
-        augment=_augment(keys["augment"]),
-        schedule=_schedule(keys["schedule"]),
+        augment=training_keys.augment(keys["augment"]),
+        schedule=training_keys.schedule(keys["schedule"]),
         precision=_precision(keys["precision"]),
         init=init,
+        momentum=_momentum(keys["momentum"], own, optimizer),
+        accumulate=_accumulate(keys["accumulate"], name, batch_size),
+        clip_norm=keys["clip_norm"].number(0.0),
+        ema=keys["ema"].number(0.0, 1.0, below=True),
+        plain_epochs=_plain_epochs(keys["plain_epochs"], name, epochs),
+        early_stopping=_early_stopping(keys["early_stopping"]),
     )
 
 
 def render(member: Member, split: str) -> dict[str, Any]:
     """The member as the keys of a file, every default written out."""
-    schedule: dict[str, Any] = {"kind": "steps", "rates": dict(member.schedule.rates)}
-    if member.schedule.kind == "cosine":
-        schedule = {"kind": "cosine"} | {k: getattr(member.schedule, k) for k in ("rate", "floor", "warmup")}
     values = {key: getattr(member.input, key) for key in _INPUT}
     return {
         "model": member.model,
         "input": {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()},
         "split": split,
-        **{k: getattr(member, k) for k in ("epochs", "seed", "batch_size", "optimizer", "weight_decay")},
-        "label_smoothing": member.label_smoothing,
-        "augment": list(member.augment),
-        "schedule": schedule,
+        **{key: getattr(member, key) for key in _PLAIN},
+        **({"momentum": member.momentum} if member.optimizer == "sgd" else {}),
+        "augment": training_keys.render_augment(member.augment),
+        "schedule": training_keys.render_schedule(member.schedule),
+        "early_stopping": {"patience": member.early_stopping} if member.early_stopping else "none",
         "precision": member.precision,
         "init": {member.init.kind: member.init.name} if member.init.name else member.init.kind,
         "as_published": member.init.as_published,
     }
+
+
+def _require(names: Sequence[str], keys: Mapping[str, Value], own: Value) -> None:
+    for name in names:
+        if name not in keys:
+            raise own.error(f"the key '{name}' is missing", f"add '{name}' here or under defaults")
 
 
 def _merged(layers: Sequence[Value]) -> dict[str, Value]:
@@ -152,41 +183,42 @@ def _split(value: Value | None, own: Value, splits: Mapping[str, Split]) -> Spli
     return next(iter(splits.values()))
 
 
-def _augment(value: Value) -> tuple[str, ...]:
-    names = tuple(item.choice(AUGMENTATIONS) for item in value.items())
-    if len(set(names)) < len(names):
-        raise value.error("an augmentation is named twice", "name it once")
-    return names
-
-
-def _schedule(value: Value) -> Schedule:
-    kind = value.mapping().get("kind")
-    if kind is None:
-        raise value.error("the key 'kind' is missing", "write kind: steps or kind: cosine")
-    if kind.choice(("steps", "cosine")) == "steps":
-        entries = value.mapping(("kind", "rates"), ("rates",))["rates"]
-        rates = tuple(sorted((_epoch(entry, key), entry.number(0.0)) for key, entry in entries.mapping().items()))
-        if not rates or rates[0][0] != 1:
-            raise entries.error("rates start with epoch 1", "write rates: {1: 1.0e-4, ...}")
-        return Schedule(kind="steps", rates=rates)
-    keys = value.mapping(("kind", "rate", "floor", "warmup"), ("rate",))
-    rate = keys["rate"].number(0.0, above=True)
-    return Schedule(
-        kind="cosine",
-        rate=rate,
-        floor=keys["floor"].number(0.0, rate) if "floor" in keys else 0.0,
-        warmup=keys["warmup"].number(0.0) if "warmup" in keys else 0.0,
-    )
-
-
-def _epoch(entry: Value, key: str) -> int:
-    if not key.isdecimal() or int(key) < 1:
-        raise entry.error(f"'{key}' is no epoch", "epochs count from 1")
-    return int(key)
-
-
 def _optimizer(value: Value) -> Any:
-    return value.choice(("nadam", "adamw"))
+    return value.choice(("nadam", "adamw", "sgd"))
+
+
+def _momentum(value: Value, own: Value, optimizer: str) -> float:
+    momentum = value.number(0.0, 1.0, below=True)
+    if optimizer == "sgd":
+        return momentum
+    if "momentum" in own.mapping():
+        raise value.error(f"{optimizer} has no momentum to set", "leave it out, or say optimizer: sgd")
+    return _MOMENTUM  # what the file's defaults say to members that use sgd
+
+
+def _accumulate(value: Value, name: str, batch_size: int) -> int:
+    parts = value.integer(1, 2**20)
+    if batch_size % parts:
+        reason = f"the batch size {batch_size} of '{name}' cannot be divided into {parts} equal parts"
+        raise value.error(reason, "use a divisor of batch_size")
+    if batch_size // parts < 2:
+        raise value.error(f"the parts of '{name}' hold one picture each", "2 or more are needed: use fewer parts")
+    return parts
+
+
+def _plain_epochs(value: Value, name: str, epochs: int) -> int:
+    plain = value.integer(0, 100_000)
+    if plain > epochs:
+        raise value.error(f"'{name}' has only {epochs} epochs", f"use at most {epochs}")
+    return plain
+
+
+def _early_stopping(value: Value) -> int:
+    if not value.is_mapping:
+        if (found := value.text()) != "none":
+            raise value.error(f"unknown value '{found}'", "write {patience: EPOCHS}, or none")
+        return 0
+    return value.mapping(("patience",), ("patience",))["patience"].integer(1, 100_000)
 
 
 def _precision(value: Value) -> Any:

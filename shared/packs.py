@@ -1,4 +1,4 @@
-"""Packs and their indexes as they lie in the object store: the manifest, and Parquet to arrays and back."""
+"""A dataset as it lies in the object store: manifest, category table, and pack indexes, Parquet to arrays and back."""
 
 import json
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from shared import layout
 from shared.domain.errors import NewerSchemaError, NotFoundError
 from shared.domain.records import SCHEMA, Record
+from shared.domain.taxonomy import Taxonomy, parse
 from shared.ports import Objects
 
 Int64 = npt.NDArray[np.int64]
@@ -188,6 +189,12 @@ def read_manifest(objects: Objects, dataset: str) -> Manifest:
             "bad": [BadDocument(**bad) for bad in plain["bad"]],
         }
     )
+
+
+def read_taxonomy(objects: Objects, dataset: str) -> Taxonomy:
+    """The category table of a dataset that has one. Raises NotFoundError, and BadInputError for a damaged one."""
+    key = layout.categories(dataset)
+    return parse(objects.read(key), key)
 
 
 def read_index(objects: Objects, dataset: str, ref: PackRef) -> PackIndex:

@@ -25,7 +25,7 @@ from shared.domain.records import (
 class Objects(Protocol):
     """Immutable bytes under keys such as `datasets/d/manifest.json`. A put is seen whole or not at all."""
 
-    def put(self, key: str, content: bytes | Iterable[bytes]) -> int:
+    def put(self, key: str, content: bytes | Iterable[bytes | memoryview]) -> int:
         """Store `content` under `key`, replacing what was there, return its size; if it raises, nothing is stored."""
 
     def open(self, key: str) -> AbstractContextManager[BinaryIO]:
@@ -55,6 +55,9 @@ class Catalog(Protocol):
 
     def ingest(self, dataset: str) -> Ingest | None:
         """The ingest of `dataset`."""
+
+    def ingests(self) -> list[Ingest]:
+        """All ingests by dataset, also those of datasets that are not visible."""
 
     def end_ingest(self, dataset: str, state: str, error: str = "") -> None:
         """Set the state of an ingest to complete or failed."""
@@ -123,6 +126,12 @@ class Runs(Protocol):
     def versions(self, name: str = "") -> list[EnsembleVersion]:
         """All versions (of one ensemble), oldest first."""
 
+    def remove_version(self, name: str, version: str) -> None:
+        """Remove an ensemble version, and `current` where it points at it; not being there is fine."""
+
+    def remove_training(self, training: str) -> None:
+        """Remove a training's row; not being there is fine."""
+
     def set_current(self, name: str, version: str) -> None:
         """Point `current` at a version. Raises NotFoundError."""
 
@@ -162,13 +171,17 @@ class Jobs(Protocol):
         """Raise the beat of a running chunk of that generation and note whether the engine is ready; False if lost."""
 
     def count_chunks(self, job: str) -> dict[str, dict[str, int]]:
-        """Per state: `chunks` and the sums of `products`, `images`, `done`, `failed`, `decided` and `scored_images`."""
+        """Per state: `chunks` and the sums of `products`, `images`, `done`, `failed`, `decided`, `copied` and
+        `scored_images`."""
 
     def add_outcomes(self, outcomes: Iterable[Outcome]) -> None:
         """Insert outcomes in bulk; one whose (job, product) is there already stays as it is."""
 
     def outcomes(self, job: str, *, after: int = -1, limit: int = 1000, errors_only: bool = False) -> list[Outcome]:
         """A page of outcomes in order of position, those beyond `after`."""
+
+    def outcomes_of(self, job: str, products: Sequence[int]) -> list[Outcome]:
+        """The outcomes of these products (at most some thousands) by position; those not there are left out."""
 
     def count_outcomes(self, job: str) -> int:
         """Outcomes stored for the job."""

@@ -1,12 +1,15 @@
 """Every setting, in groups, with its unit, what None means and why this default. Read once, by `from_environment`."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from shared.domain.errors import BadInputError
+
+_PREFIX = "SHELVER_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,15 @@ class TrainingSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RetentionSettings:
+    """What `gc` still keeps of what nothing names any more. Durations in days."""
+
+    job_days: float = 90.0  # after its end; the newest of a dataset and ensemble stays whatever its age
+    run_days: float = 30.0  # after its end; time enough to look into a failed one, or to train the other members
+    upload_days: float = 1.0  # a one-off request lasts minutes; this one died
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything. `home` holds the embedded stores."""
 
@@ -72,6 +84,7 @@ class Settings:
     dispatch: DispatchSettings = field(default_factory=DispatchSettings)
     scoring: ScoringSettings = field(default_factory=ScoringSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
 
     def in_home(self, home: Path) -> "Settings":
         """The same settings for another home."""
@@ -83,9 +96,18 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
 
     Raises BadInputError for a value that does not parse and for a name that no setting has.
     """
+    settings, faults = examine(environment)
+    if faults:
+        raise faults[0]
+    return settings
+
+
+def examine(environment: Mapping[str, str] | None = None) -> tuple[Settings, list[BadInputError]]:
+    """As `from_environment`, but what is wrong comes back as faults, and its settings stay at their defaults."""
     given = os.environ if environment is None else environment
     settings = Settings(home=Path(given.get("SHELVER_HOME") or "shelver-data"))
     known = {"SHELVER_HOME"}
+    faults: list[BadInputError] = []
     for group in fields(Settings):
         if group.name == "home":
             continue
@@ -94,12 +116,21 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
             name = f"SHELVER_{group.name}_{item.name}".upper()
             known.add(name)
             if name in given:
-                values[item.name] = _parse(name, given[name], getattr(getattr(settings, group.name), item.name))
+                try:
+                    values[item.name] = _parse(name, given[name], getattr(getattr(settings, group.name), item.name))
+                except BadInputError as fault:
+                    faults.append(fault)
         settings = replace(settings, **{group.name: replace(getattr(settings, group.name), **values)})
-    for name in given:
-        if name.startswith("SHELVER_") and name not in known:
-            raise BadInputError(name, "no setting has this name", remedy="see shared/settings.py for all of them")
-    return settings
+    unknown = sorted(name for name in given if name.startswith(_PREFIX) and name not in known)
+    return settings, faults + [_unknown(name, known) for name in unknown]
+
+
+def _unknown(name: str, known: Collection[str]) -> BadInputError:
+    near = get_close_matches(name.removeprefix(_PREFIX), [one.removeprefix(_PREFIX) for one in known], n=1)
+    remedy = (
+        f"unset it, or did you mean {_PREFIX}{near[0]}?" if near else "unset it; shared/settings.py has all of them"
+    )
+    return BadInputError(name, "no setting has this name", remedy=remedy)
 
 
 def to_environment(settings: Settings) -> dict[str, str]:

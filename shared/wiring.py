@@ -1,16 +1,22 @@
 """The one place that chooses adapters."""
 
 import sys
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from shared.adapters import home_lock
 from shared.adapters.child import ChildQueue
 from shared.adapters.directory import DirectoryObjects
-from shared.adapters.home_lock import exclusive as exclusive_home
+from shared.adapters.home_files import LeftFile
+from shared.adapters.home_files import left_files as find_left_files
 from shared.adapters.sqlite_catalog import SqliteCatalog
 from shared.adapters.sqlite_jobs import SqliteJobs
 from shared.adapters.sqlite_runs import SqliteRuns
 from shared.adapters.subprocesses import SubprocessLauncher
+from shared.domain import retention
+from shared.domain.records import Run
+from shared.domain.runs import process_name
 from shared.ports import Catalog, Jobs, Launcher, Objects, Queue, Runs
 from shared.settings import Settings, to_environment
 
@@ -54,6 +60,17 @@ def launcher(settings: Settings) -> Launcher:
     return SubprocessLauncher(settings.home / "processes", environment=_COMPUTING | to_environment(settings))
 
 
+def left_files(settings: Settings, runs: Iterable[Run], now: float) -> Iterable[LeftFile]:
+    """What died processes left beside the stores, `runs` being all there are; `now` in seconds since the epoch."""
+    processes = {process_name(run) for run in runs if run.state != "complete"}
+    return find_left_files(settings.home, processes, now=now, log_seconds=settings.retention.job_days * retention.DAY)
+
+
+def holder(settings: Settings) -> str:
+    """Who holds the embedded stores at this moment, in words; empty when nobody does."""
+    return home_lock.holder(settings.home)
+
+
 def exclusive(settings: Settings) -> AbstractContextManager[None]:
     """The embedded stores for this process alone. Raises FailedError when another one works there."""
-    return exclusive_home(settings.home)
+    return home_lock.exclusive(settings.home)

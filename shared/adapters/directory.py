@@ -21,7 +21,7 @@ class DirectoryObjects:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def put(self, key: str, content: bytes | Iterable[bytes]) -> int:
+    def put(self, key: str, content: bytes | Iterable[bytes | memoryview]) -> int:
         """Store `content` under `key`, replacing what was there, return its size; if it raises, nothing is stored."""
         path = self._path(key)
         with _translated(self._root):
@@ -125,6 +125,19 @@ class DirectoryObjects:
             if path.exists():  # else someone took it for a left-over before it was locked
                 return path, file
             file.close()
+
+
+def abandoned(root: Path) -> list[Path]:
+    """Files of interrupted puts into the store at `root`: what is being written is locked."""
+    folder = root / _PARTIAL
+    return [path for path in sorted(folder.iterdir()) if _is_unlocked(path)] if folder.is_dir() else []
+
+
+def _is_unlocked(path: Path) -> bool:
+    with suppress(FileNotFoundError, BlockingIOError), path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
 
 
 def _remove_unlocked(path: Path) -> None:

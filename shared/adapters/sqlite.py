@@ -25,10 +25,14 @@ class _Connection(sqlite3.Connection):
 class Database:
     """Connections to one file. Opened lazily, once per thread, and anew after a fork."""
 
-    def __init__(self, path: Path, tables: str) -> None:
-        """`tables` are CREATE ... IF NOT EXISTS statements, run when a process first connects."""
+    def __init__(self, path: Path, tables: str, columns: Sequence[tuple[str, str, str]] = ()) -> None:
+        """`tables` are CREATE ... IF NOT EXISTS statements, run when a process first connects.
+
+        `columns` are (table, name, definition with a default) that tables made by an earlier Shelver lack.
+        """
         self._path = path
         self._tables = tables
+        self._columns = columns
         self._local = threading.local()
 
     @contextmanager
@@ -94,7 +98,18 @@ class Database:
                 "upgrade, or use another --home"
             )
         connection.executescript(f"BEGIN IMMEDIATE; {self._tables} PRAGMA user_version={STORE_VERSION}; COMMIT;")
+        self._add_columns(connection)
         return connection
+
+    def _add_columns(self, connection: sqlite3.Connection) -> None:
+        for table, name, definition in self._columns:
+            known = "SELECT 1 FROM pragma_table_info(?) WHERE name = ?"
+            if connection.execute(known, (table, name)).fetchone():
+                continue
+            connection.execute("BEGIN IMMEDIATE")
+            if not connection.execute(known, (table, name)).fetchone():  # nobody else was first
+                connection.execute(f"ALTER TABLE {table} ADD COLUMN {name} {definition}")
+            connection.execute("COMMIT")
 
 
 @contextmanager

@@ -46,6 +46,11 @@ class SqliteCatalog:
         row = self._database.row("SELECT document FROM ingests WHERE dataset = ?", (dataset,))
         return None if row is None else Ingest.from_plain(json.loads(row["document"]))
 
+    def ingests(self) -> list[Ingest]:
+        """All ingests by dataset, also those of datasets that are not visible."""
+        rows = self._database.rows("SELECT document FROM ingests ORDER BY dataset")
+        return [Ingest.from_plain(json.loads(row["document"])) for row in rows]
+
     def end_ingest(self, dataset: str, state: str, error: str = "") -> None:
         """Set the state of an ingest to complete or failed."""
         with self._database.writing() as connection:

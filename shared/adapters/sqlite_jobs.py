@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, fields
 from itertools import islice
 from pathlib import Path
 from sqlite3 import Row
@@ -11,7 +12,7 @@ from shared.adapters.sqlite import Database
 from shared.domain.errors import NotFoundError
 from shared.domain.records import Chunk, Job, Outcome, Record
 
-_SUMS = ("products", "images", "done", "failed", "decided", "scored_images")
+_SUMS = ("products", "images", "done", "failed", "decided", "copied", "scored_images")
 _TABLES = """
 CREATE TABLE IF NOT EXISTS jobs (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
@@ -21,21 +22,23 @@ CREATE TABLE IF NOT EXISTS chunks (
     id TEXT PRIMARY KEY, job TEXT NOT NULL, state TEXT NOT NULL, generation INTEGER NOT NULL, position INTEGER NOT NULL,
     beat INTEGER NOT NULL, ready INTEGER NOT NULL,
     products INTEGER NOT NULL, images INTEGER NOT NULL, done INTEGER NOT NULL, failed INTEGER NOT NULL,
-    decided INTEGER NOT NULL, scored_images INTEGER NOT NULL, content TEXT NOT NULL
+    decided INTEGER NOT NULL, copied INTEGER NOT NULL DEFAULT 0, scored_images INTEGER NOT NULL, content TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS chunks_by_state ON chunks (job, state, position);
 CREATE TABLE IF NOT EXISTS outcomes (
     job TEXT NOT NULL, product INTEGER NOT NULL, position INTEGER NOT NULL, failed INTEGER NOT NULL,
     content TEXT NOT NULL, PRIMARY KEY (job, product)
-) WITHOUT ROWID;
+); -- with row ids: without them a row of more than about 1,000 bytes takes pages of its own
 CREATE INDEX IF NOT EXISTS outcomes_by_position ON outcomes (job, position);
 CREATE INDEX IF NOT EXISTS failed_outcomes ON outcomes (job, position) WHERE failed = 1;
 """
+_ADDED = [("chunks", "copied", "INTEGER NOT NULL DEFAULT 0")]
 _INSERT_CHUNK = (
     "INSERT OR IGNORE INTO chunks (id, job, state, generation, position, beat, ready, content, "
     f"{', '.join(_SUMS)}) VALUES ({', '.join('?' * (8 + len(_SUMS)))})"
 )
 _INSERT_OUTCOME = "INSERT OR IGNORE INTO outcomes (job, product, position, failed, content) VALUES (?, ?, ?, ?, ?)"
+_ASKED = 900  # products per query: SQLite takes 999 variables at least
 _INSERTS = 5000  # rows per transaction: short enough that nobody else waits long for the writer's turn
 
 
@@ -43,7 +46,7 @@ class SqliteJobs:
     """The Jobs port on the SQLite file at `path`."""
 
     def __init__(self, path: Path) -> None:
-        self._database = Database(path, _TABLES)
+        self._database = Database(path, _TABLES, _ADDED)
 
     def create(self, job: Job) -> Job:
         """See the port."""
@@ -132,6 +135,17 @@ class SqliteJobs:
         )
         return [Outcome.from_plain(json.loads(row["content"])) for row in rows]
 
+    def outcomes_of(self, job: str, products: Sequence[int]) -> list[Outcome]:
+        """See the port."""
+        found: list[Outcome] = []
+        remaining = iter(products)
+        while asked := list(islice(remaining, _ASKED)):
+            rows = self._database.rows(
+                f"SELECT content FROM outcomes WHERE job = ? AND product IN ({_marks(asked)})", (job, *asked)
+            )
+            found += [Outcome.from_plain(json.loads(row["content"])) for row in rows]
+        return sorted(found, key=lambda outcome: outcome.position)
+
     def count_outcomes(self, job: str) -> int:
         """See the port."""
         row = self._database.row("SELECT COUNT(*) AS n FROM outcomes WHERE job = ?", (job,))
@@ -161,9 +175,10 @@ def _chunk(row: Row) -> Chunk:
     return Chunk.from_plain(content | {"beat": row["beat"], "ready": bool(row["ready"])})
 
 
-def _marks(values: Sequence[str]) -> str:
+def _marks(values: Sequence[object]) -> str:
     return ", ".join("?" * len(values))
 
 
 def _json(record: Record) -> str:
-    return json.dumps(record.plain(), ensure_ascii=False)
+    values = {item.name: getattr(record, item.name) for item in fields(record)}
+    return json.dumps(values, default=asdict, ensure_ascii=False)  # asdict of all copies every number of an outcome

@@ -65,6 +65,10 @@ class SqliteRuns:
         """See the port."""
         return self._all("trainings", Training)
 
+    def remove_training(self, training: str) -> None:
+        """See the port."""
+        self._database.write("DELETE FROM trainings WHERE id = ?", (training,))
+
     def swap_training(self, old: Training, new: Training) -> bool:
         """See the port."""
         return self._swap("trainings", old, new)
@@ -92,6 +96,12 @@ class SqliteRuns:
             "SELECT content FROM ensemble_versions WHERE ? IN ('', name) ORDER BY number", (name,)
         )
         return [EnsembleVersion.from_plain(json.loads(row["content"])) for row in rows]
+
+    def remove_version(self, name: str, version: str) -> None:
+        """See the port."""
+        with self._database.writing() as connection:
+            for table in ("current_versions", "ensemble_versions"):
+                connection.execute(f"DELETE FROM {table} WHERE name = ? AND version = ?", (name, version))
 
     def set_current(self, name: str, version: str) -> None:
         """See the port."""

@@ -112,6 +112,14 @@ class SubprocessLauncher:
         return None
 
 
+def idle_folders(directory: Path) -> list[Path]:
+    """The folders of a launcher at `directory` in which no process runs, half-made ones included."""
+    if not directory.is_dir():
+        return []
+    running = {name for name, one in SubprocessLauncher(directory, {}).status().items() if one.state == "running"}
+    return [folder for folder in sorted(directory.iterdir()) if folder.name not in running]
+
+
 def _write(path: Path, content: Mapping[str, object]) -> None:
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(content))

@@ -5,7 +5,7 @@ cluster compute the same run ids.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from shared.domain.digests import digest
@@ -49,19 +49,39 @@ class Split:
         return digest(asdict(self))
 
 
+ScheduleKind = Literal["steps", "cosine", "polynomial", "exponential", "cyclic", "cyclic_exponential", "plateau"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """Learning rate by epoch.
+    """Learning rate by step, in epochs; what a kind does not use keeps its default.
 
-    `steps`: `rates` pairs the first epoch (1-based) with its rate. `cosine`: from `rate` down to `floor` over all
-    epochs, after `warmup` epochs that rise linearly.
+    Every kind begins with `warmup` epochs that rise linearly. Then `steps`: `rates` pairs the first epoch (1-based)
+    with its rate. `cosine`, `polynomial` (of `power`): from `rate` down to `floor` over the epochs that are left.
+    `exponential`: `rate` times `decay` to the power of the epochs since warm-up, never below `floor`. `cyclic`: from
+    `floor` up to `rate` and back in `cycle` epochs, again and again; `cyclic_exponential` shrinks the rise by `decay`
+    per epoch. `plateau`: `rate`, times `factor` whenever the watched loss has not improved for `patience` epochs, never
+    below `floor`.
     """
 
-    kind: Literal["steps", "cosine"] = "cosine"
+    kind: ScheduleKind = "cosine"
     rates: tuple[tuple[int, float], ...] = ()
     rate: float = 0.0
     floor: float = 0.0
     warmup: float = 0.0
+    power: float = 1.0
+    decay: float = 1.0
+    cycle: float = 0.0
+    factor: float = 0.1
+    patience: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """One random change of a training picture; what `amount` means depends on the name (`workers.training.augment`)."""
+
+    name: str
+    amount: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,13 +104,19 @@ class Member:
     epochs: int
     seed: int
     batch_size: int
-    optimizer: Literal["nadam", "adamw"]
+    optimizer: Literal["nadam", "adamw", "sgd"]
     weight_decay: float
     label_smoothing: float
-    augment: tuple[str, ...]
+    augment: tuple[Augmentation, ...]
     schedule: Schedule
     precision: Literal["auto", "float32", "bf16", "fp16"]
     init: Init
+    momentum: float = 0.9  # of sgd
+    accumulate: int = 1  # parts of a batch that go through the network one by one before the weights change
+    clip_norm: float = 0.0  # largest norm of the gradient of all weights; 0: any
+    ema: float = 0.0  # decay per step of the averaged weights, which are then the ones kept; 0: none
+    plain_epochs: int = 0  # last epochs without augmentation
+    early_stopping: int = 0  # epochs without a better watched loss after which training ends, keeping the best; 0: none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +155,14 @@ class Ensemble:
         """JSON values from which `from_plain` makes an equal ensemble."""
         return asdict(self)
 
+    def definition(self) -> list[Any]:
+        """What a digest of the file is made over: as `plain`, but of members only what `run_definition` keeps.
+
+        The order of combinations counts, since the last is the default.
+        """
+        members = {name: _definition(member) for name, member in self.members.items()}
+        return [{**self.plain(), "members": members}, list(self.combinations)]
+
     @property
     def default_combination(self) -> str:
         """The name of the last combination."""
@@ -163,6 +197,15 @@ def _input(plain: Mapping[str, Any]) -> Input:
     return Input(**{**plain, **colours})
 
 
+def _augmentation(plain: str | Mapping[str, Any]) -> Augmentation:
+    return Augmentation(plain) if isinstance(plain, str) else Augmentation(**plain)  # a bare name in definitions
+
+
+def _schedule(plain: Mapping[str, Any]) -> Schedule:
+    rates = tuple((int(epoch), float(rate)) for epoch, rate in plain.get("rates", ()))
+    return Schedule(**{**plain, "rates": rates})
+
+
 def member_from_plain(plain: Mapping[str, Any]) -> Member:
     """The member of `asdict(member)`, also after a round trip through JSON or YAML."""
     return Member(
@@ -170,18 +213,19 @@ def member_from_plain(plain: Mapping[str, Any]) -> Member:
             **plain,
             "input": _input(plain["input"]),
             "split": Split(**plain["split"]),
-            "augment": tuple(plain["augment"]),
-            "schedule": Schedule(
-                **{**plain["schedule"], "rates": tuple((int(e), float(r)) for e, r in plain["schedule"]["rates"])}
-            ),
+            "augment": tuple(_augmentation(augmentation) for augmentation in plain["augment"]),
+            "schedule": _schedule(plain["schedule"]),
             "init": Init(**plain["init"]),
         }
     )
 
 
 def run_definition(member: Member, *, dataset: str, taxonomy: str, parent: str) -> dict[str, Any]:
-    """What a run's id is the digest of: `dataset` and `taxonomy` are fingerprints, `parent` the run it starts from."""
-    resolved = asdict(member)
+    """What a run's id is the digest of: `dataset` and `taxonomy` are fingerprints, `parent` the run it starts from.
+
+    Settings that came after the first release are left out at their defaults, so that they change no id.
+    """
+    resolved = _definition(member)
     del resolved["name"]
     if member.init.kind == "member":
         resolved["init"]["name"] = ""  # names in a file never count: `parent` says which weights these are
@@ -192,6 +236,25 @@ def run_definition(member: Member, *, dataset: str, taxonomy: str, parent: str) 
         "taxonomy": taxonomy,
         "parent": parent,
     }
+
+
+def _definition(member: Member) -> dict[str, Any]:
+    resolved = {key: value for key, value in asdict(member).items() if _says(member, key)}
+    resolved["schedule"] = {key: value for key, value in resolved["schedule"].items() if _says(member.schedule, key)}
+    resolved["augment"] = [a.name if _is_bare(a) else asdict(a) for a in member.augment]
+    return resolved
+
+
+_FIRST_OF_SCHEDULE = ("kind", "rates", "rate", "floor", "warmup")
+
+
+def _says(record: Member | Schedule, key: str) -> bool:
+    default = next(item.default for item in fields(record) if item.name == key)
+    return key in _FIRST_OF_SCHEDULE or bool(getattr(record, key) != default)
+
+
+def _is_bare(augmentation: Augmentation) -> bool:
+    return augmentation == Augmentation(augmentation.name)
 
 
 def run_id(definition: Mapping[str, Any]) -> str:

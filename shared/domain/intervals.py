@@ -1,8 +1,10 @@
 """Intervals of shares: no figure is reported without its n and how far chance could move it."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 
 def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
@@ -33,6 +35,17 @@ class Accuracy:
         if not self.n:
             return "no figure (n=0)"
         return f"{self.share:.3f} ({self.low:.3f}-{self.high:.3f}, n={self.n})"
+
+    def plain(self) -> dict[str, Any]:
+        """As a run's files hold it: `accuracy`, `n` and `interval` (low and high), null where n is 0."""
+        if not self.n:
+            return {"accuracy": None, "n": 0, "interval": None}
+        return {"accuracy": self.share, "n": self.n, "interval": [self.low, self.high]}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> "Accuracy":
+        """Of what `plain` made."""
+        return cls(plain["n"], plain["accuracy"], *plain["interval"]) if plain["n"] else accuracy(0, 0)
 
 
 def accuracy(successes: int, n: int) -> Accuracy:

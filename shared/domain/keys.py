@@ -1,7 +1,9 @@
 """128-bit keys (an image's MD5, a product's set of MD5s) as arrays uint64[n, 2], and counts of classes under them."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +55,18 @@ def product_keys(first_image: Int64, image_md5: UInt64) -> UInt64:
         result[start:stop] = _set_digests(first - first[0], image_md5[first[0] : first[-1]])
         start = stop
     return result
+
+
+def image_digests(first_image: Int64, image_md5: UInt64) -> list[str]:
+    """One digest per product of its MD5s in their order, repeats included: the first 32 hex digits of their SHA-256.
+
+    `first_image` int64[n + 1], `image_md5` uint64[m, 2]. Equal digests: the networks see the same pictures in the same
+    order, so a product's outcome is the same to the last digit, which under `product_keys` it need not be.
+    """
+    content = image_md5.astype(">u8").tobytes()
+    return [
+        hashlib.sha256(content[16 * begin : 16 * end]).hexdigest()[:32] for begin, end in pairwise(first_image.tolist())
+    ]
 
 
 def _set_digests(first_image: Int64, md5: UInt64) -> UInt64:

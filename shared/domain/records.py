@@ -101,6 +101,7 @@ class Run(Record):
     attempt: int = 0
     reason: str = ""
     created: float = 0.0
+    ended: float = 0.0  # when it was last complete or failed; 0 while it never was
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +149,7 @@ class JobOptions:
     skip_decided: bool = True
     chunk_images: int = 4096
     keep_scores: bool = False
+    since: str = ""  # the job whose outcomes are copied for products that have not changed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,6 +212,7 @@ class Chunk(Record):
     done: int = 0  # products with a prediction
     failed: int = 0  # products with an error
     decided: int = 0  # products the duplicates decided, without the network
+    copied: int = 0  # products whose outcome was copied from the job that `JobOptions.since` names
     scored_images: int = 0
     precision: str = ""
     batch_images: int = 0
@@ -230,6 +233,8 @@ class Outcome(Record):
     overridden: float = 0.0  # share of the product's images that a duplicate decided
     predictions: Mapping[str, Any] = field(default_factory=dict)
     model_only: Mapping[str, Any] = field(default_factory=dict)  # empty where the network did not run
+    images: str = ""  # digest of the images' MD5s in their order: equal where the product has not changed
+    since: str = ""  # the job that this outcome was copied from
     error: str = ""
 
 

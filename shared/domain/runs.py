@@ -13,6 +13,7 @@ from shared.domain.records import Record, Run, Training
 
 _Row = TypeVar("_Row", Run, Training)
 OPEN = ("waiting", "pending", "running")
+_REMOVED = "removed"
 MAX_PREEMPTIONS = 8
 """Attempts in a row that leave no checkpoint before a run fails: something ends it for a reason."""
 
@@ -74,7 +75,12 @@ def retry(run: Run) -> Run:
 
 def discard(run: Run) -> Run:
     """It is being removed, so its objects may be missing: asked for again before the row is gone, it is a retry."""
-    return _next(run, (*OPEN, "complete", "failed", "cancelled"), "discarding", state="cancelled", reason="removed")
+    return _next(run, (*OPEN, "complete", "failed", "cancelled"), "discarding", state="cancelled", reason=_REMOVED)
+
+
+def discarded(run: Run) -> bool:
+    """Whether its removal began: what is left of it can only be removed or trained anew."""
+    return run.state == "cancelled" and run.reason == _REMOVED
 
 
 def complete_training(training: Training, version: str) -> Training:

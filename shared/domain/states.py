@@ -16,6 +16,8 @@ from shared.domain.records import Chunk, Job
 
 UNFINISHED = ("queued", "planning", "running", "cancelling")
 ENDED = ("succeeded", "finished with errors", "failed", "cancelled")
+ANSWERED = ("succeeded", "finished with errors")
+"""Ended with an outcome for every product."""
 ACTIVE_CHUNKS = ("sent", "running")
 
 
@@ -169,9 +171,10 @@ def finish_chunk(
     precision: str,
     batch_images: int,
     seconds: Mapping[str, float],
+    copied: int = 0,
     scores: str = "",
 ) -> Chunk:
-    """Its outcomes are stored. Counts are of what was computed, not of what was new."""
+    """Its outcomes are stored, `copied` of those `done` from another job. Counts are not of what was new there."""
     if done + failed != chunk.products:
         raise ConflictError(f"chunk {chunk.id} has {chunk.products} products, not {done} + {failed}")
     return _chunk(
@@ -182,6 +185,7 @@ def finish_chunk(
         done=done,
         failed=failed,
         decided=decided,
+        copied=copied,
         scored_images=scored_images,
         precision=precision,
         batch_images=batch_images,

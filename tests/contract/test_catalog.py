@@ -51,6 +51,15 @@ def test_an_ingest_ends(catalog: Catalog) -> None:
     assert catalog.ingest("d") == replace(INGEST, state="complete")
 
 
+def test_all_ingests_are_listed_until_their_datasets_are_removed(catalog: Catalog) -> None:
+    for name in ("e", "d"):
+        catalog.begin_ingest(replace(INGEST, dataset=name))
+    catalog.end_ingest("d", "complete")
+    assert [(one.dataset, one.state) for one in catalog.ingests()] == [("d", "complete"), ("e", "running")]
+    catalog.remove_dataset("d")
+    assert [one.dataset for one in catalog.ingests()] == ["e"]
+
+
 def test_ending_an_ingest_that_is_not_there_changes_nothing(catalog: Catalog) -> None:
     catalog.end_ingest("d", "complete")
     assert catalog.ingest("d") is None

@@ -90,7 +90,7 @@ def test_chunks_are_inserted_once_and_listed_by_position(jobs: Jobs) -> None:
 def test_every_field_of_a_chunk_survives(jobs: Jobs) -> None:
     whole = chunk(
         1, state="done", generation=4, worker="w", parent="p", solo=True, lost=True, losses=2, done_before=3,
-        cuts=(2, 3), done=1, failed=1, decided=1, scored_images=2, precision="bf16", batch_images=8,
+        cuts=(2, 3), done=1, failed=1, decided=1, copied=1, scored_images=2, precision="bf16", batch_images=8,
         seconds={"decode": 0.5}, scores="jobs/j/scores/x.npz", error="ü", ready=True, beat=6,
     )  # fmt: skip
     jobs.add_chunks([whole])
@@ -129,12 +129,13 @@ def test_a_beat_does_not_disturb_a_swap(jobs: Jobs) -> None:
 
 
 def test_chunks_are_counted_by_state(jobs: Jobs) -> None:
+    some = {"done": 5, "failed": 4, "decided": 2, "copied": 3}
     jobs.add_chunks([chunk(n) for n in range(3)])
-    jobs.add_chunks([chunk(3, state="done", done=1, failed=1, decided=1, scored_images=2), chunk(9, "other")])
-    zeros = {"done": 0, "failed": 0, "decided": 0, "scored_images": 0}
+    jobs.add_chunks([chunk(3, state="done", **some, scored_images=2), chunk(9, "other", copied=7)])
+    zeros = dict.fromkeys([*some, "scored_images"], 0)
     assert jobs.count_chunks("j") == {
         "pending": {"chunks": 3, "products": 6, "images": 9} | zeros,
-        "done": {"chunks": 1, "products": 2, "images": 3, "done": 1, "failed": 1, "decided": 1, "scored_images": 2},
+        "done": {"chunks": 1, "products": 2, "images": 3, "scored_images": 2} | some,
     }
     assert jobs.count_chunks("x") == {}
 
@@ -148,6 +149,16 @@ def test_outcomes_are_inserted_once_and_paged_by_position(jobs: Jobs) -> None:
     assert [o.error for o in jobs.outcomes("j", errors_only=True)] == ["no picture", "spoiled"]
     assert jobs.outcomes("j", after=2, errors_only=True) == [outcome(2**62, 3, "spoiled")]
     assert jobs.outcomes("x") == []
+
+
+def test_outcomes_of_products_are_found_however_many_are_asked_for(jobs: Jobs) -> None:
+    stored = [replace(outcome(3 * n - 2000, n), images=f"{n:032x}", since="i") for n in range(1500)]
+    jobs.add_outcomes([*stored, replace(outcome(1, 1), job="other")])
+    asked = [2**62, *(o.product for o in reversed(stored[1:])), -(2**63), 2]
+    assert jobs.outcomes_of("j", asked) == stored[1:]
+    assert jobs.outcomes_of("j", [1]) == [stored[667]]
+    assert jobs.outcomes_of("j", []) == []
+    assert jobs.outcomes_of("x", asked) == []
 
 
 def test_a_removed_job_leaves_nothing(jobs: Jobs) -> None:

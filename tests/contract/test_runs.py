@@ -117,6 +117,29 @@ def test_versions_are_immutable_and_current_names_one_of_them(runs: Runs, reopen
     assert len(runs.versions()) == 2
 
 
+def test_a_removed_version_is_gone_and_current_with_it(runs: Runs, reopen: Open) -> None:
+    for version in ("v1", "v2"):
+        runs.add_version(replace(VERSION, version=version))
+    runs.add_version(replace(VERSION, name="other"))
+    runs.set_current("e", "v2")
+    runs.remove_version("e", "v1")
+    assert reopen().current("e") == "v2"
+    for _ in ("removes it", "finds it gone"):
+        runs.remove_version("e", "v2")
+        assert reopen().current("e") == ""
+    assert [v.name for v in reopen().versions()] == ["other"]
+
+
+def test_a_removed_training_is_gone_and_removing_it_again_is_fine(runs: Runs, reopen: Open) -> None:
+    runs.add_training(TRAINING)
+    runs.add_training(replace(TRAINING, id="t2"))
+    runs.remove_training("t1")
+    runs.remove_training("t1")
+    assert [training.id for training in reopen().trainings()] == ["t2"]
+    with pytest.raises(NotFoundError, match="t1"):
+        runs.training("t1")
+
+
 def test_current_never_names_a_version_that_is_not_there(runs: Runs) -> None:
     with pytest.raises(NotFoundError, match="v9"):
         runs.set_current("e", "v9")

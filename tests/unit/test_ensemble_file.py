@@ -71,6 +71,29 @@ def test_numbers_without_a_point_are_numbers() -> None:
     assert member.members["M1"].schedule == Schedule(kind="steps", rates=((1, 1e-4), (3, 1.0)))
 
 
+FULL = "optimizer: sgd, momentum: 0.8, accumulate: 4, clip_norm: 1, ema: 0.999, plain_epochs: 2"
+"""Settings of a training that differ from all defaults."""
+
+
+def test_settings_of_a_training() -> None:
+    member = parse(SMALL.replace("seed: 7", f"{FULL}, early_stopping: {{patience: 5}}")).members["M3"]
+    assert (member.optimizer, member.momentum, member.accumulate) == ("sgd", 0.8, 4)
+    assert (member.clip_norm, member.ema, member.plain_epochs, member.early_stopping) == (1.0, 0.999, 2, 5)
+
+
+def test_a_member_turns_off_what_the_files_defaults_turn_on() -> None:
+    text = SMALL.replace("  split: A\n", "  split: A\n  ema: 0.9\n  early_stopping: {patience: 2}\n", 1)
+    member = parse(text.replace("seed: 7", "ema: 0, early_stopping: none")).members["M3"]
+    assert (member.ema, member.early_stopping) == (0.0, 0)
+
+
+def test_momentum_among_the_defaults_is_nothing_to_another_optimizer() -> None:
+    text = SMALL.replace("  split: A\n", "  split: A\n  optimizer: sgd\n  momentum: 0.5\n", 1)
+    first, _, third = parse(text.replace("seed: 7", "seed: 7, optimizer: adamw")).members.values()
+    assert first.momentum == 0.5
+    assert third == replace(parse(SMALL).members["M3"], optimizer="adamw")
+
+
 def test_means_and_weights() -> None:
     means = parse(SMALL + "means: {members: geometric, images: {power: 0.5}, weights: {M2: 2}}\n").means
     assert (means.views, means.members, means.images) == (Mean(), Mean(power=0.0), Mean(power=0.5))
@@ -93,10 +116,20 @@ REFUSED = [
     ("holdout: 0.1}\n  B", "holdout: 1.0}\n  B", "line 3", "out of range"),
     ("seed: 2, ", "", "line 4", "the key 'seed' is missing"),
     ("seed: 7", "precision: fp16", "line 12", "unknown value 'fp16'"),
-    ("seed: 7", "optimizer: sgd", "line 12", "one of nadam, adamw"),
-    ("seed: 7", "augment: [rotate]", "line 12", "one of hflip"),
+    ("seed: 7", "optimizer: adagrad", "line 12", "one of nadam, adamw, sgd"),
+    ("seed: 7", "momentum: 0.8", "line 12", "nadam has no momentum to set; leave it out, or say optimizer: sgd"),
+    ("seed: 7", "optimizer: sgd, momentum: 1.0", "line 12", "below 1"),
+    ("seed: 7", "accumulate: 3", "line 12", "64 of 'M3' cannot be divided into 3 equal parts; use a divisor of"),
+    ("seed: 7", "batch_size: 8, accumulate: 8", "line 12", "one picture each; 2 or more are needed"),
+    ("seed: 7", "clip_norm: -1", "line 12", "use 0 or more"),
+    ("seed: 7", "ema: 1", "line 12", "below 1"),
+    ("seed: 7", "plain_epochs: 4", "line 12", "'M3' has only 3 epochs; use at most 3"),
+    ("seed: 7", "early_stopping: 3", "line 12", "unknown value '3'; one of none"),
+    ("seed: 7", "early_stopping: {patience: 0}", "line 12", "not from 1"),
+    ("seed: 7", "early_stopping: {}", "line 12", "the key 'patience' is missing"),
+    ("seed: 7", "augment: [rotate]", "line 12", "write {rotate: 15}"),
     ("seed: 7", "augment: [hflip, hflip]", "line 12", "named twice"),
-    ("seed: 7", "schedule: {kind: plateau}", "line 12", "one of steps, cosine"),
+    ("seed: 7", "schedule: {kind: plateu}", "line 12", "did you mean 'plateau'?"),
     ("seed: 7", "schedule: {kind: steps, rates: {2: 1}}", "line 12", "start with epoch 1"),
     ("seed: 7", "schedule: {kind: cosine, rate: -1}", "line 12", "use above 0"),
     ("seed: 7", "joint: true", "line 12", "not supported by this version"),
@@ -140,6 +173,14 @@ def test_an_empty_file_and_a_missing_one_are_refused(tmp_path: Path) -> None:
         parse("")
     with pytest.raises(BadInputError, match="no such file"):
         ensemble_file.load(tmp_path / "none.yaml")
+
+
+def test_a_folder_is_said_to_be_one(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="it is a folder; name an ensemble file"):
+        ensemble_file.load(tmp_path)
+    (tmp_path / "small.yaml").write_text(SMALL)
+    with pytest.raises(BadInputError, match=f"it is a folder; name a file in it, such as {tmp_path / 'small.yaml'}"):
+        ensemble_file.load(tmp_path)
 
 
 def test_the_shipped_names_are_those_of_the_pinned_timm() -> None:
@@ -203,14 +244,17 @@ def mistake(text: str) -> str:
     blend=st.sampled_from([0.0, 0.05]),
     order=st.permutations(["views", "members", "images"]),
     policy=st.sampled_from(["none", "unique", "softmax"]),
+    full=st.booleans(),
 )
 def test_a_rendered_file_parses_to_an_equal_ensemble(
-    size: int, power: float, rate: float, blend: float, order: list[str], policy: str
+    size: int, power: float, rate: float, blend: float, order: list[str], policy: str, full: bool
 ) -> None:
     document = yaml.safe_load(SMALL) | {"blend": blend, "duplicates": {"images": policy}}
     document |= {"means": {"order": order, "images": {"power": power}}}
     document["defaults"] |= {"schedule": {"kind": "cosine", "rate": rate, "warmup": 1}}
     document["defaults"]["input"]["size"] = size
+    if full:
+        document["members"]["M3"] |= yaml.safe_load(f"{{{FULL}, early_stopping: {{patience: 1}}}}")
     ensemble = parse(yaml.safe_dump(document, sort_keys=False))
     assert parse(ensemble_file.render(ensemble)) == ensemble
     assert from_plain(yaml.safe_load(yaml.safe_dump(ensemble_plain(ensemble)))) == ensemble

@@ -1,3 +1,5 @@
+import hashlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -89,3 +91,14 @@ def test_nothing_gives_nothing() -> None:
     assert empty.find(array([(1, 2)])).tolist() == [-1]
     assert [len(part) for part in empty.entries(np.array([-1]))] == [0, 0, 0]
     assert keys.product_keys(np.array([0]), array([])).shape == (0, 2)
+
+
+def test_an_image_digest_is_the_sha256_of_the_md5s_as_they_stand_in_the_dump() -> None:
+    pictures = [[b"a", b"b"], [b"b", b"a"], [b"a", b"a"], [b"a"], [], [b"a", b"b"]]
+    md5s = [[hashlib.md5(one, usedforsecurity=False).digest() for one in product] for product in pictures]
+    rows = [(int.from_bytes(one[:8]), int.from_bytes(one[8:])) for product in md5s for one in product]
+    first = np.cumsum([0, *map(len, pictures)])
+    digests = keys.image_digests(first, array(rows))
+    assert digests == [hashlib.sha256(b"".join(product)).hexdigest()[:32] for product in md5s]
+    assert digests[0] == digests[5]
+    assert len(set(digests)) == 5

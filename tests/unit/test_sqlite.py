@@ -26,12 +26,23 @@ def test_a_commit_that_fails_leaves_no_transaction_behind(tmp_path: Path) -> Non
     assert database.rows("SELECT * FROM children") == []
 
 
+def test_a_column_that_came_later_is_added_once_and_old_rows_get_its_default(tmp_path: Path) -> None:
+    path, column = tmp_path / "rows.sqlite", ("parents", "age", "INTEGER NOT NULL DEFAULT 7")
+    old = Database(path, TABLES)
+    old.write("INSERT INTO parents VALUES (1)")
+    for _ in range(2):
+        new = Database(path, TABLES, [column])
+        assert [tuple(row) for row in new.rows("SELECT id, age FROM parents")] == [(1, 7)]
+    old.write("INSERT INTO parents (id) VALUES (2)")
+    assert [tuple(row) for row in new.rows("SELECT id, age FROM parents")] == [(1, 7), (2, 7)]
+
+
 OPEN_EACH = """
 import sys
 from pathlib import Path
 from shared.adapters.sqlite import Database
 for line in sys.stdin:
-    Database(Path(line.strip()), sys.argv[1]).rows("PRAGMA user_version")
+    Database(Path(line.strip()), sys.argv[1], [("parents", "age", "INTEGER")]).rows("PRAGMA user_version")
     print(flush=True)
 """
 
