@@ -1,6 +1,6 @@
-"""A member that trains in about a second: 32 px, one of timm's test networks."""
+"""A member that trains in about a second: 32 px, one of timm's test networks; and who interrupts it."""
 
-from shared.domain.ensemble import Init, Input, Member, Schedule, Split
+from shared.domain.ensemble import Augmentation, Init, Input, Member, Schedule, Split
 
 MEMBER = Member(
     name="tiny",
@@ -13,8 +13,19 @@ MEMBER = Member(
     optimizer="nadam",
     weight_decay=0.0,
     label_smoothing=0.1,
-    augment=("hflip",),
+    augment=(Augmentation(name="hflip"),),
     schedule=Schedule(kind="cosine", rate=2e-3, warmup=0.5),
     precision="auto",
     init=Init(),
 )
+
+
+class Preempted:
+    """Asks to go after so many questions, once."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left == 0

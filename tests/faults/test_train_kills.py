@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
 
 from shared import layout, wiring
-from shared.domain.ensemble import run_definition, run_id
+from shared.domain.ensemble import Augmentation, Schedule, Split, run_definition, run_id
 from shared.domain.records import Run
 from shared.packs import Manifest
 from shared.ports import Objects
@@ -29,6 +29,21 @@ from tests import tiny_member
 KILLS = 20
 DEADLINE_SECONDS = 120.0
 MEMBER = replace(tiny_member.MEMBER, epochs=4)
+FULL = replace(
+    MEMBER,
+    split=Split(seed=26, holdout=0.25),  # with it five products are watched
+    epochs=12,
+    optimizer="sgd",
+    momentum=0.8,
+    accumulate=2,
+    clip_norm=0.5,
+    ema=0.8,
+    plain_epochs=9,
+    augment=(Augmentation(name="hflip"), Augmentation(name="rotate", amount=15)),
+    schedule=Schedule(kind="plateau", rate=0.4, factor=0.5, patience=0, warmup=0.5),
+    early_stopping=2,
+)
+"""Everything that a training keeps from epoch to epoch; it stops early."""
 SETTINGS = Settings(training=TrainingSettings(device="cpu", checkpoint_seconds=0.0, decode_threads=1))
 """Checkpoints at every step."""
 NURSERY = """
@@ -112,12 +127,14 @@ class Ward:
         self.attempt += 1
         self.nursery.start(self.home, self.run, self.attempt)
 
-    def result(self) -> dict[str, object]:
+    def result(self) -> dict[str, Any]:
         """What has to be the same whatever happened."""
         names = ["weights.safetensors", "holdout/scores-00000.npy", "member.yaml"]
-        found: dict[str, object] = {name: self.objects.read(layout.run_file(self.run, name)) for name in names}
+        found: dict[str, Any] = {name: self.objects.read(layout.run_file(self.run, name)) for name in names}
         metrics = json.loads(self.objects.read(layout.run_file(self.run, "metrics.json")))
-        return found | {key: metrics[key] for key in ("holdout", "steps", "training", "start")}
+        lines = self.objects.read(layout.run_file(self.run, "log.jsonl")).splitlines()
+        found |= {"log": [(line["kind"], line["step"], line.get("watch")) for line in map(json.loads, lines)]}
+        return found | {key: metrics.get(key) for key in ("holdout", "steps", "best_epoch", "training", "start")}
 
     def complete(self) -> bool:
         return self.objects.exists(layout.run_file(self.run, "manifest.json"))
@@ -129,27 +146,35 @@ class Ward:
 
 
 @pytest.fixture
-def ward(tmp_path: Path, make_dataset: Callable[..., Manifest], nursery: Nursery) -> Ward:
+def ward(
+    request: pytest.FixtureRequest, tmp_path: Path, make_dataset: Callable[..., Manifest], nursery: Nursery
+) -> Ward:
+    """Of `MEMBER`, unless the test is parametrised."""
+    member = getattr(request, "param", MEMBER)
     objects = wiring.objects(replace(SETTINGS, home=tmp_path))
     manifest = make_dataset(objects)
-    definition = run_definition(MEMBER, dataset=manifest.fingerprint, taxonomy=manifest.taxonomy, parent="")
+    definition = run_definition(member, dataset=manifest.fingerprint, taxonomy=manifest.taxonomy, parent="")
     run = Run(id=run_id(definition), member="tiny", dataset="tiny", definition=definition)
     objects.put(layout.run_file(run.id, "definition.json"), json.dumps(run.plain()).encode())
     return Ward(tmp_path, objects, run.id, nursery)
 
 
-def test_a_training_killed_at_random_moments_ends_with_the_same_bits(ward: Ward, seed: int) -> None:
+@pytest.mark.parametrize(
+    ("ward", "wanted"), [(MEMBER, KILLS), (FULL, KILLS // 2)], indirect=["ward"], ids=["few", "all"]
+)
+def test_a_training_killed_at_random_moments_ends_with_the_same_bits(ward: Ward, wanted: int, seed: int) -> None:
     chance = random.Random(seed)
     began = time.monotonic()
     ward.start()
     assert ward.nursery.exit_code() == 0
     duration = time.monotonic() - began
     undisturbed = ward.result()
+    assert (undisturbed["log"][-1][0] == "stopped") == (undisturbed["best_epoch"] is not None) == (wanted < KILLS)
     kills, kills_of_this = 0, 0
     ward.forget()
-    while kills < KILLS or not ward.complete():
+    while kills < wanted or not ward.complete():
         ward.start()
-        if kills < KILLS:
+        if kills < wanted:
             time.sleep(chance.uniform(0.0, duration * 0.6))
             ward.nursery.kill()
         code = ward.nursery.exit_code()
@@ -158,10 +183,10 @@ def test_a_training_killed_at_random_moments_ends_with_the_same_bits(ward: Ward,
         kills_of_this += code != 0
         if ward.complete():
             assert ward.result() == undisturbed, f"after {kills_of_this} kills"
-            if kills < KILLS:
+            if kills < wanted:
                 kills_of_this = 0
                 ward.forget()
-    assert kills >= KILLS
+    assert kills >= wanted
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

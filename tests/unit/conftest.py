@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,6 +55,21 @@ class Bench:
     def file(self, run: str, name: str) -> bytes:
         """A file of a run."""
         return self.objects.read(layout.run_file(run, name))
+
+    def log(self, run: str) -> list[dict[str, Any]]:
+        """The lines of a run's log."""
+        return [json.loads(line) for line in self.file(run, "log.jsonl").splitlines()]
+
+    def metrics(self, run: str) -> dict[str, Any]:
+        """A run's metrics."""
+        found: dict[str, Any] = json.loads(self.file(run, "metrics.json"))
+        return found
+
+    def forget(self, run: str) -> None:
+        """Remove what a run has come to."""
+        for key in list(self.objects.list(layout.run_prefix(run))):
+            if not key.endswith("definition.json"):
+                self.objects.delete(key)
 
 
 @pytest.fixture

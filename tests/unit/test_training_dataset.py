@@ -12,7 +12,6 @@ from shared.domain import splits, taxonomy
 from shared.domain.ensemble import Split
 from shared.domain.errors import FailedError
 from shared.packs import Manifest, read_index
-from workers.training.augment import EpochAugmentation
 from workers.training.dataset import Parts, divide, epoch_bits, epoch_order
 from workers.training.pictures import PictureSource
 from workers.vision.decode import DecodeLimits
@@ -40,6 +39,7 @@ def test_no_product_is_in_two_parts_and_watched_ones_are_not_trained_on(
     part = splits.assign(SPLIT, index.product_id, index.first_image, index.image_md5)
     watched = splits.watch(SPLIT.seed, index.product_id)
     assert set(found.training.product_id) == set(index.product_id[(part == splits.TRAINING) & ~watched])
+    assert set(found.watch.product_id) == set(index.product_id[(part == splits.TRAINING) & watched])
     held = found.held_out.product_id
     assert set(held[found.part == splits.HOLDOUT]) == set(index.product_id[part == splits.HOLDOUT])
     assert set(held[found.part == splits.BLEND]) == set(index.product_id[part == splits.BLEND])
@@ -57,6 +57,17 @@ def test_an_image_lies_where_its_row_says(objects: DirectoryObjects, make_datase
         assert content.endswith(b"\xff\xd9")
         assert training.class_index[i] == training.product_id[i] % 3
     assert set(training.number) == {0, 1}
+
+
+def test_images_that_follow_others_stay_what_they_are(objects: DirectoryObjects, make_dataset: Make) -> None:
+    found = parts(objects, make_dataset(objects, products=200))
+    both = found.training.followed_by(found.watch)
+    assert both.pack_keys == found.training.pack_keys
+    assert both.row.tolist() == [*found.training.row, *found.watch.row]
+    assert both.offset.tolist() == [*found.training.offset, *found.watch.offset]
+    last = both.take(np.arange(len(both)) >= len(found.training))
+    assert last.class_index.tolist() == found.watch.class_index.tolist()
+    assert last.pack.dtype == found.watch.pack.dtype
 
 
 def test_held_out_products_that_share_an_image_with_training_are_marked(
@@ -100,16 +111,6 @@ def test_order_and_augmentation_depend_on_seed_epoch_product_and_image_alone(
     assert 0.3 < bits.mean() < 0.7
     second = training.number == 1
     assert (bits[second] != bits[np.flatnonzero(second) - 1]).any()  # images of one product are flipped apart
-
-
-def test_hflip_mirrors_exactly_the_chosen_pictures(objects: DirectoryObjects, make_dataset: Make) -> None:
-    training = parts(objects, make_dataset(objects)).training
-    rows = np.arange(12)
-    batch = torch.rand(12, 3, 4, 4)
-    flipped = EpochAugmentation(("hflip",), training, 1, 0).apply(batch, rows)
-    for bit, before, after in zip(epoch_bits(training, 1, 0, "hflip")[rows], batch, flipped, strict=True):
-        torch.testing.assert_close(after, before.flip(2) if bit else before, rtol=0, atol=0)
-    torch.testing.assert_close(EpochAugmentation((), training, 1, 0).apply(batch, rows), batch, rtol=0, atol=0)
 
 
 class CountingObjects(DirectoryObjects):

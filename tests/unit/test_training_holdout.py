@@ -20,7 +20,7 @@ Bench = Any
 def parts_of(product_id: list[int], classes: list[int], seen: list[bool], part: list[int]) -> Parts:
     rows = np.arange(len(product_id))
     images = Images(("pack",), rows.astype(np.int32), rows, rows, np.array(product_id), rows, np.array(classes), rows)
-    return Parts(images, images, np.array(part, dtype=np.int8), np.array(seen))
+    return Parts(images, images, images, np.array(part, dtype=np.int8), np.array(seen))
 
 
 @settings(max_examples=60)
@@ -40,7 +40,10 @@ def test_files_start_with_a_product_and_hold_about_as_many_rows_as_asked(counts:
 
 def test_without_held_out_images_there_is_no_file() -> None:
     assert len(holdout.file_starts(np.zeros(0, dtype=np.int64))) == 0
-    assert holdout.Tally().metrics()["products"]["all"] == {"accuracy": None, "n": 0, "interval": None}
+    found = holdout.Tally().metrics()
+    nothing = {"accuracy": None, "n": 0, "interval": None}
+    assert found["products"]["all"] == found["top5"]["images"] == nothing
+    assert found["macro"] == {"precision": None, "recall": None, "f1": None, "n": 0}
 
 
 def test_figures_by_hand() -> None:
@@ -63,6 +66,11 @@ def test_figures_by_hand() -> None:
     assert (found["products"]["seen"]["n"], found["products"]["seen"]["accuracy"]) == (1, 1.0)
     assert (found["products"]["new"]["n"], found["products"]["new"]["accuracy"]) == (2, 0.5)
     assert found["undecodable"] == 1
+    assert (found["top5"]["images"]["n"], found["top5"]["products"]["accuracy"]) == (4, 1.0)  # of two classes
+    assert found["macro"]["n"] == 3
+    assert found["macro"]["recall"] == pytest.approx((1 + 1 / 2) / 2)
+    assert found["macro"]["precision"] == pytest.approx((1 / 2 + 1) / 2)
+    assert found["macro"]["f1"] == pytest.approx(2 / 3)
 
 
 def test_undecodable_images_are_counted_in_training_and_marked_in_the_scores(

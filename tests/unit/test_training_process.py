@@ -11,27 +11,17 @@ from shared import layout
 from shared.domain import views
 from shared.domain.ensemble import Init, Input, Member, Split
 from shared.domain.errors import BadInputError, FailedError, NewerSchemaError, NotFoundError
+from tests.tiny_member import Preempted
 from workers.training import process
 from workers.training.dataset import divide
-from workers.training.loop import PreemptedError
 from workers.training.pictures import PictureSource
+from workers.training.preemption import PreemptedError
 from workers.vision.checkpoint import put_tensors
 from workers.vision.decode import DecodeLimits
 from workers.vision.forward import forward_probabilities
 from workers.vision.model import build, load_member
 
 Bench = Any
-
-
-class Preempted:
-    """Asks to go after so many questions, once."""
-
-    def __init__(self, after: int) -> None:
-        self.left = after
-
-    def __call__(self) -> bool:
-        self.left -= 1
-        return self.left == 0
 
 
 @pytest.fixture(params=["nadam", "adamw"])
@@ -43,10 +33,8 @@ def test_a_training_preempted_at_any_steps_ends_with_the_same_bits(bench: Bench,
     run = bench.declare(member)
     bench.train(run)
     undisturbed = bench.file(run, "weights.safetensors")
-    epochs = [line for line in log(bench, run) if line["kind"] == "epoch"]
-    for key in list(bench.objects.list(layout.run_prefix(run))):
-        if not key.endswith("definition.json"):
-            bench.objects.delete(key)
+    epochs = [line for line in bench.log(run) if line["kind"] == "epoch"]
+    bench.forget(run)
     attempts = 0
     for after in (1, 3, 4, 2, 5, 1, 1, 100):  # in the middle of epochs, at their ends, and directly one after another
         attempts += 1
@@ -57,13 +45,9 @@ def test_a_training_preempted_at_any_steps_ends_with_the_same_bits(bench: Bench,
         break
     assert attempts > 4
     assert bench.file(run, "weights.safetensors") == undisturbed
-    again = [line for line in log(bench, run) if line["kind"] == "epoch"]
+    again = [line for line in bench.log(run) if line["kind"] == "epoch"]
     assert [line["loss"] for line in again] == pytest.approx([line["loss"] for line in epochs])
     assert [line["accuracy"] for line in again] == [line["accuracy"] for line in epochs]
-
-
-def log(bench: Bench, run: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in bench.file(run, "log.jsonl").splitlines()]
 
 
 def test_a_complete_run_has_everything_and_is_left_alone(bench: Bench, tiny: Member) -> None:
@@ -76,6 +60,7 @@ def test_a_complete_run_has_everything_and_is_left_alone(bench: Bench, tiny: Mem
         "metrics.json",
         "log.jsonl",
         "progress.json",
+        "card.json",
         "manifest.json",
     } <= names
     assert {"holdout/scores-00000.npy", "holdout/product_id.npy", "holdout/class_index.npy"} <= names
@@ -89,8 +74,8 @@ def test_a_complete_run_has_everything_and_is_left_alone(bench: Bench, tiny: Mem
 def test_it_learns_and_says_how_well(bench: Bench, tiny: Member) -> None:
     run = bench.declare(replace(tiny, epochs=8))
     bench.train(run)
-    metrics = json.loads(bench.file(run, "metrics.json"))
-    losses = [line["loss"] for line in log(bench, run) if line["kind"] == "epoch"]
+    metrics = bench.metrics(run)
+    losses = [line["loss"] for line in bench.log(run) if line["kind"] == "epoch"]
     assert losses[-1] < losses[0]
     products = metrics["holdout"]["products"]
     assert products["all"]["n"] == products["seen"]["n"] + products["new"]["n"] > 0
@@ -102,7 +87,7 @@ def test_it_learns_and_says_how_well(bench: Bench, tiny: Member) -> None:
 def test_a_run_that_holds_nothing_out_completes_without_figures(bench: Bench, tiny: Member) -> None:
     run = bench.declare(replace(tiny, split=replace(tiny.split, holdout=0.0)))
     bench.train(run)
-    assert json.loads(bench.file(run, "metrics.json"))["holdout"]["products"]["all"]["n"] == 0
+    assert bench.metrics(run)["holdout"]["products"]["all"]["n"] == 0
     assert json.loads(bench.file(run, "manifest.json"))["run"] == run
 
 
@@ -141,7 +126,7 @@ def test_the_loaded_member_computes_what_the_holdout_scores_say(bench: Bench, ti
 def test_preempted_while_scoring_the_holdout_it_goes_on_there(bench: Bench, tiny: Member) -> None:
     run = bench.declare(replace(tiny, epochs=1))
     with pytest.raises(PreemptedError):
-        bench.train(run, 1, Preempted(5))  # four steps, then the first batch of the holdout
+        bench.train(run, 1, Preempted(5))  # three steps, the epoch's end, then the first batch of the holdout
     assert json.loads(bench.file(run, "checkpoint/latest.json"))["checkpoints"][0] == [1, 4]
     assert not bench.objects.exists(layout.run_file(run, "manifest.json"))
     bench.train(run, 2)
@@ -154,7 +139,7 @@ def test_a_child_takes_the_weights_of_its_parent(bench: Bench, tiny: Member) -> 
     bench.train(parent)
     child = bench.declare(replace(tiny, name="child", epochs=1, init=Init(kind="member", name="tiny")), parent)
     bench.train(child)
-    assert json.loads(bench.file(child, "metrics.json"))["start"] == {"source": f"member run {parent}", "share": 1.0}
+    assert bench.metrics(child)["start"] == {"source": f"member run {parent}", "share": 1.0}
     assert child != parent
 
 
@@ -162,7 +147,7 @@ def test_weights_come_from_an_object_as_far_as_they_fit(bench: Bench, tiny: Memb
     put_tensors(bench.objects, "weights/own.safetensors", build("test_resnet", 5).state_dict())
     run = bench.declare(replace(tiny, epochs=1, init=Init(kind="file", name="weights/own.safetensors")))
     bench.train(run)
-    start = json.loads(bench.file(run, "metrics.json"))["start"]
+    start = bench.metrics(run)["start"]
     assert start["source"] == "weights/own.safetensors"
     assert 0.9 < start["share"] < 1.0  # all but the output layer of another number of classes
 
@@ -171,7 +156,7 @@ def test_imagenet_weights_come_from_the_object_store_where_they_are(bench: Bench
     put_tensors(bench.objects, layout.pretrained("test_resnet"), build("test_resnet", 1000).state_dict())
     run = bench.declare(replace(tiny, epochs=1, init=Init(kind="imagenet")))
     bench.train(run)
-    assert json.loads(bench.file(run, "metrics.json"))["start"]["source"] == layout.pretrained("test_resnet")
+    assert bench.metrics(run)["start"]["source"] == layout.pretrained("test_resnet")
 
 
 def test_without_network_the_remedy_names_the_object(

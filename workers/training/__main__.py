@@ -68,7 +68,7 @@ def _attempt(run: str, attempt: int, preemption: Preemption) -> int:
     from shared import wiring
     from shared.domain.errors import BadInputError, NotFoundError, ShelverError
     from workers.training import process
-    from workers.training.loop import PreemptedError
+    from workers.training.preemption import PreemptedError
 
     try:
         settings = shared_settings.from_environment()

@@ -1,6 +1,6 @@
 """What a member trains on and what it is judged on, from pack indexes alone."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -35,25 +35,28 @@ class Images:
     def __len__(self) -> int:
         return len(self.row)
 
+    def followed_by(self, other: "Images") -> "Images":
+        """These images, then `other` ones of the same dataset."""
+        joined = (np.concatenate([getattr(self, name), getattr(other, name)]) for name in _PER_IMAGE)
+        return Images(self.pack_keys, *joined)
+
     def take(self, keep: Bool) -> "Images":
         """The images where `keep` (bool[k]) holds."""
-        return Images(
-            self.pack_keys,
-            self.pack[keep],
-            self.offset[keep],
-            self.length[keep],
-            self.product_id[keep],
-            self.number[keep],
-            self.class_index[keep],
-            self.row[keep],
-        )
+        return Images(self.pack_keys, *(getattr(self, name)[keep] for name in _PER_IMAGE))
+
+
+_PER_IMAGE = tuple(field.name for field in fields(Images) if field.name != "pack_keys")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Parts:
-    """A dataset divided for one member. `held_out` holds the images of the holdout and of the blend part."""
+    """A dataset divided for one member.
+
+    `watch` is judged after every epoch; `held_out` holds the images of the holdout and of the blend part.
+    """
 
     training: Images
+    watch: Images
     held_out: Images
     part: Int8  # int8[len(held_out)], HOLDOUT or BLEND
     seen: Bool  # bool[len(held_out)], some image of its product is also one of the training part
@@ -78,22 +81,27 @@ def divide(objects: Objects, manifest: Manifest, taxonomy: Taxonomy, split: Spli
     known = keys.count(md5[in_training], np.zeros(int(in_training.sum()), dtype=np.int32)).find(md5) >= 0
     seen = np.zeros(len(product_id), dtype=np.bool_)
     seen[product[known]] = True
-    return Parts(training, images.take(held), image_part[held], seen[product[held]])
+    watch = images.take(kept & in_training & watched)
+    return Parts(training, watch, images.take(held), image_part[held], seen[product[held]])
 
 
 def epoch_order(images: Images, seed: int, epoch: int) -> Int64:
     """The order of an epoch's images, from (seed, epoch, product, image) alone: int64[k], rows of `images`."""
-    return np.argsort(_hashes(images, seed, epoch, "order"), kind="stable")
+    return np.argsort(epoch_hashes(images, seed, epoch, "order"), kind="stable")
 
 
 def epoch_bits(images: Images, seed: int, epoch: int, word: str) -> Bool:
     """One random bit per image, from (seed, epoch, word, product, image) alone: bool[k]."""
-    return (_hashes(images, seed, epoch, word) >> np.uint64(63)).astype(np.bool_)
+    return (epoch_hashes(images, seed, epoch, word) >> np.uint64(63)).astype(np.bool_)
 
 
-def _hashes(images: Images, seed: int, epoch: int, word: str) -> npt.NDArray[np.uint64]:
+def epoch_hashes(images: Images, seed: int, epoch: int, word: str, rows: Int64 | None = None) -> npt.NDArray[np.uint64]:
+    """64 random bits per image (of `rows`, else of all), from (seed, epoch, word, product, image) alone: uint64[k]."""
     own = seed_of(seed, epoch, word)
-    return mix(scatter(own, images.product_id) ^ scatter(own, images.number))
+    product_id, number = images.product_id, images.number
+    if rows is not None:
+        product_id, number = product_id[rows], number[rows]
+    return mix(scatter(own, product_id) ^ scatter(own, number))
 
 
 def _read(

@@ -10,12 +10,14 @@ import numpy.typing as npt
 from torch import nn
 
 from shared import layout
-from shared.domain import intervals, splits, views
+from shared.domain import splits, views
 from shared.domain.ensemble import Member
 from shared.ports import Objects
+from workers.training import figures
 from workers.training.dataset import Parts
-from workers.training.loop import Device, PreemptedError
+from workers.training.device import Device
 from workers.training.pictures import PictureSource
+from workers.training.preemption import PreemptedError
 from workers.vision.forward import forward_probabilities
 
 VIEWS = ("plain", "hflip")
@@ -115,8 +117,8 @@ class Tally:
     """Right and wrong answers over the holdout (not the blend part): per image and per product, all views averaged."""
 
     def __init__(self) -> None:
-        self._images: list[Bool] = []
-        self._products: list[Bool] = []
+        self._images: list[Int64] = []  # place of the class, see `figures.places`
+        self._products: list[Int64] = []  # int64 [n, 3]: place of the class, answer, class
         self._seen: list[Bool] = []
         self._undecodable = 0
 
@@ -133,27 +135,36 @@ class Tally:
             return
         product_id, classes = parts.held_out.product_id[rows][used], parts.held_out.class_index[rows][used]
         first = np.flatnonzero(np.r_[True, product_id[1:] != product_id[:-1]])
-        self._images.append(probabilities[used].argmax(axis=1) == classes)
-        self._products.append(np.add.reduceat(probabilities[used], first, axis=0).argmax(axis=1) == classes[first])
+        self._images.append(figures.places(probabilities[used], classes))
+        self._products.append(figures.answers(np.add.reduceat(probabilities[used], first, axis=0), classes[first]))
         self._seen.append(parts.seen[rows][used][first])
 
     def metrics(self) -> dict[str, Any]:
-        """Accuracies. Products: `all`, those sharing an image with the training part (`seen`), and the `new` ones."""
-        none = np.zeros(0, dtype=np.bool_)
-        images, right, seen = (np.concatenate([none, *found]) for found in (self._images, self._products, self._seen))
+        """Accuracies. Products: `all`, those sharing an image with the training part (`seen`), and the `new` ones.
+
+        `top5`: among the best five, images and all products; `macro`: `figures.macro` of all products, null without.
+        """
+        images = np.concatenate([np.zeros(0, dtype=np.int64), *self._images])
+        products = np.concatenate([np.zeros((0, 3), dtype=np.int64), *self._products])
+        seen = np.concatenate([np.zeros(0, dtype=np.bool_), *self._seen])
+        place, answer, truth = products.T
         return {
-            "images": _figure(images),
-            "products": {"all": _figure(right), "seen": _figure(right[seen]), "new": _figure(right[~seen])},
+            "images": figures.accuracy(images == 0),
+            "products": {name: figures.accuracy(place[which] == 0) for name, which in _groups(seen).items()},
+            "top5": {
+                "images": figures.accuracy(images < figures.TOP),
+                "products": figures.accuracy(place < figures.TOP),
+            },
+            "macro": {**(figures.macro(truth, answer) if len(truth) else _NO_MACRO), "n": len(truth)},
             "undecodable": self._undecodable,
         }
 
 
-def _figure(right: Bool) -> dict[str, Any]:
-    """An accuracy with its n and 95 % Wilson interval; null where n is 0."""
-    n, correct = len(right), int(right.sum())
-    if not n:
-        return {"accuracy": None, "n": 0, "interval": None}
-    return {"accuracy": correct / n, "n": n, "interval": [float(x) for x in intervals.wilson(correct, n)]}
+_NO_MACRO = {"precision": None, "recall": None, "f1": None}
+
+
+def _groups(seen: Bool) -> dict[str, Bool]:
+    return {"all": np.ones_like(seen), "seen": seen, "new": ~seen}
 
 
 def _npy(array: npt.NDArray[Any]) -> bytes:

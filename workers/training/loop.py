@@ -1,68 +1,40 @@
 """The training loop of one member on one device. One process now; a step's batch is global, so ranks can share it."""
 
 import math
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
-from torch.optim import AdamW, NAdam, Optimizer
+from torch import nn
 
-from shared.domain import schedules
-from shared.domain.digests import seed_of
 from shared.domain.ensemble import Member
 from shared.domain.errors import FailedError
 from shared.ports import Clock
 from workers.training.augment import EpochAugmentation
 from workers.training.checkpoints import Checkpoints, Counters
-from workers.training.dataset import Images, epoch_order
+from workers.training.dataset import Images, Int64, epoch_order
 from workers.training.journal import Journal
+from workers.training.learner import Learner
+from workers.training.pace import Pace
 from workers.training.pictures import PictureBatch, PictureSource
-from workers.vision import preprocessing
+from workers.training.preemption import PreemptedError
+from workers.training.rates import Rates
+from workers.training.stopping import EarlyStopping
+from workers.training.watch import Watch
 
 LOG_STEPS = 50
-_RATE_SECONDS = 10.0  # the rate shown is of about this long
-
-
-class PreemptedError(Exception):
-    """The process was asked to go: what it had is in a checkpoint."""
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """Where a network computes, and in what: `precision` is float32 or bf16."""
-
-    device: torch.device
-    precision: str
-
-    def forward(self, module: nn.Module, batch: Tensor) -> Tensor:
-        """Logits float32 [n, classes] of normalised pictures."""
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-            logits: Tensor = module(batch)
-        return logits.float()
-
-
-def optimizer_of(member: Member, module: nn.Module) -> Optimizer:
-    """The member's optimizer; its rate is set at every step."""
-    rate = schedules.rate(member.schedule, 0, steps_per_epoch=1, epochs=member.epochs)
-    if member.optimizer == "adamw":
-        return AdamW(module.parameters(), lr=rate, weight_decay=member.weight_decay)
-    return NAdam(module.parameters(), lr=rate, weight_decay=member.weight_decay)
 
 
 class Trainer:
-    """Trains `module` from a step to the end. Everything that depends on chance depends on (seed, step) alone."""
+    """Trains a network from a step to the end. Everything that depends on chance depends on (seed, step) alone."""
 
     def __init__(
         self,
         member: Member,
         images: Images,
         source: PictureSource,
-        module: nn.Module,
-        optimizer: Optimizer,
-        device: Device,
+        learner: Learner,
+        watch: Watch,
         *,
         journal: Journal,
         checkpoints: Checkpoints,
@@ -70,156 +42,199 @@ class Trainer:
         preempted: Callable[[], bool],
         clock: Clock,
     ) -> None:
-        """`member` is resolved. Batches that do not fill up are left out (other images in every epoch), unless there
-        is only one."""
+        """`member` is resolved; rows of `source` are those of `images`. Batches that do not fill up are left out (other
+        images in every epoch), unless there is only one."""
         self._member = member
         self._images = images
         self._source = source
-        self._module = module
-        self._optimizer = optimizer
-        self._device = device
+        self._learner = learner
+        self._watch = watch
         self._journal = journal
         self._checkpoints = checkpoints
         self._checkpoint_seconds = checkpoint_seconds
         self._preempted = preempted
         self._clock = clock
-        self._targets = torch.from_numpy(images.class_index)
         self.steps_per_epoch = max(1, len(images) // member.batch_size)
         self.steps = self.steps_per_epoch * member.epochs
-        self._sums = torch.zeros(2, dtype=torch.float64, device=device.device)  # loss, correct answers: not yet counted
-        self._recent: deque[tuple[float, int]] = deque()  # (time, images) of the last steps
-        self._total_images = 0
-        self._saved = self._resumed = clock()
+        self._rates = Rates(member.schedule, steps_per_epoch=self.steps_per_epoch, epochs=member.epochs)
+        self._stopping = EarlyStopping(member.early_stopping)
+        self._pace = Pace(clock)
+        self._saved = self._counted = clock()
 
-    def run(self, counters: Counters) -> None:
-        """Train from `counters.step` to the last step; `counters` is kept up to date.
+    def run(self) -> Counters:
+        """Train to the end, from the newest checkpoint on, and what it came to.
 
         Raises PreemptedError after writing a checkpoint, and FailedError when the loss is no longer finite.
         """
-        self._saved = self._resumed = self._clock()
-        self._recent.append((self._resumed, 0))
-        while counters.step < self.steps:
-            self._epoch(counters.step // self.steps_per_epoch, counters)
+        counters = self._restored()
+        self._saved = self._counted = self._clock()
+        while counters.epochs < self._member.epochs and not counters.stopped:
+            self._rest_of_epoch(counters)
+            self._end_epoch(counters)
+        return counters
 
-    def _epoch(self, epoch: int, counters: Counters) -> None:
-        """The rest of an epoch (from 0)."""
-        seed, size = self._member.seed, self._member.batch_size
-        order = epoch_order(self._images, seed, epoch)
-        augmentation = EpochAugmentation(self._member.augment, self._images, seed, epoch)
-        first = counters.step % self.steps_per_epoch
-        batches = (order[i * size : (i + 1) * size] for i in range(first, self.steps_per_epoch))
-        self._module.train()
-        for batch in self._source.batches(batches):
-            for row, reason in batch.undecodable.items():
-                counters.undecodable[int(self._images.row[row])] = reason
-            if len(batch.rows) > 1:  # batch norm cannot learn from one picture
-                self._step(batch, augmentation, counters.step)
+    def kept(self) -> nn.Module:
+        """The network as it is to be kept, once `run` is through: of the best epoch with early stopping, else the last
+        one's."""
+        if self._stopping.weights:
+            self._learner.network.load_state_dict(self._stopping.weights)
+        return self._learner.network
+
+    def _restored(self) -> Counters:
+        found = self._checkpoints.restore(self.steps_per_epoch)
+        counters = Counters()
+        if found is not None:
+            counters, tensors = found
+            self._learner.restore(tensors)
+            self._rates.restore(counters.rates)
+            self._stopping.weights = tensors.get("best", {})
+            self._journal.say(f"going on from step {counters.step}")
+        self._journal.go_on(counters.step, counters.epochs)
+        return counters
+
+    def _rest_of_epoch(self, counters: Counters) -> None:
+        epoch, size = counters.epochs, self._member.batch_size
+        order = epoch_order(self._images, self._member.seed, epoch)
+        augmentation = self._augmentation(epoch)
+        first = counters.step - epoch * self.steps_per_epoch
+        batches = [order[i * size : (i + 1) * size] for i in range(first, self.steps_per_epoch)]
+        pictures = self._source.batches(part for rows in batches for part in self._parts(rows))
+        for rows in batches:
+            parts = self._counted_in(islice(pictures, len(self._parts(rows))), counters)
+            rate = self._rates.of(counters.step)
+            self._learner.learn(parts, len(rows), augmentation, step=counters.step, rate=rate)
             counters.step += 1
-            counters.seen += len(batch.rows)
-            self._total_images += len(batch.rows)
-            self._after_step(epoch, counters)
+            if counters.step % self.steps_per_epoch:
+                self._between_steps(counters)
 
-    def _step(self, batch: PictureBatch, augmentation: EpochAugmentation, step: int) -> None:
-        member, device = self._member, self._device.device
-        torch.manual_seed(int(seed_of(member.seed, "step", step)))
-        rate = schedules.rate(member.schedule, step, steps_per_epoch=self.steps_per_epoch, epochs=member.epochs)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        pictures = preprocessing.resize(batch.pictures, member.input, device)
-        pictures = preprocessing.normalise(
-            augmentation.apply(pictures, batch.rows), member.input.mean, member.input.std
-        )
-        targets = self._targets[torch.from_numpy(batch.rows)].to(device, non_blocking=True)
-        logits = self._device.forward(self._module, pictures)
-        loss = functional.cross_entropy(logits, targets, label_smoothing=member.label_smoothing)
-        self._optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        self._optimizer.step()
-        with torch.no_grad():
-            self._sums += torch.stack([loss.double() * len(targets), (logits.argmax(1) == targets).sum()])
+    def _augmentation(self, epoch: int) -> EpochAugmentation:
+        member = self._member
+        augment = member.augment if epoch < member.epochs - member.plain_epochs else ()
+        return EpochAugmentation(augment, self._images, member.seed, epoch, fill=member.input.pad_colour)
 
-    def _after_step(self, epoch: int, counters: Counters) -> None:
-        epoch_ends = counters.step % self.steps_per_epoch == 0
-        if epoch_ends or counters.step % LOG_STEPS == 0:
-            self._log(epoch, counters, epoch_ends)
-        if epoch_ends:
-            counters.loss_sum, counters.correct, counters.seen = 0.0, 0, 0
-            self._journal.flush()
-        if epoch_ends or self._journal.due():
+    def _parts(self, rows: Int64) -> list[Int64]:
+        """What of a batch is decoded and goes through the network at a time."""
+        size = self._member.batch_size // self._member.accumulate
+        return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+    def _counted_in(self, parts: Iterator[PictureBatch], counters: Counters) -> Iterator[PictureBatch]:
+        for part in parts:
+            for row, reason in part.undecodable.items():
+                counters.undecodable[int(self._images.row[row])] = reason
+            counters.seen += len(part.rows)
+            self._pace.add(len(part.rows))
+            yield part
+
+    def _between_steps(self, counters: Counters) -> None:
+        if counters.step % LOG_STEPS == 0:
+            self._count(counters)
+            self._journal.log(self._line("step", counters))
+        if self._journal.due():
             self._report(counters)
-        asked_to_go = self._preempted()
-        due = self._clock() - self._saved >= self._checkpoint_seconds
-        if due or asked_to_go or counters.step == self.steps:  # not at every epoch: any step is as good to go on from
-            self._save(counters)
-        if asked_to_go:
-            raise PreemptedError
+        self._save_if_due(counters)
 
-    def _log(self, epoch: int, counters: Counters, epoch_ends: bool) -> None:
+    def _end_epoch(self, counters: Counters) -> None:
+        """What follows an epoch's last step. Only then a checkpoint says that the epoch is finished, so that the watch
+        part is judged once whenever the process ends."""
         self._count(counters)
+        line = self._line("epoch", counters)
+        line["top5"] = counters.among_top / max(1, counters.seen)
+        line["watch"] = watched = self._watched(counters)
+        loss = watched["loss"] if watched else None
+        counters.epochs += 1
+        self._rates.judge(counters.epochs, loss)
+        counters.rates = self._rates.state()
+        stop = self._stopping.judge(loss, self._learner.network, counters)
+        counters.stopped = stop and counters.epochs < self._member.epochs
+        counters.loss_sum, counters.correct, counters.among_top, counters.seen = 0.0, 0, 0, 0
+        self._journal.log(line)
+        self._journal.say(self._words(line))
+        if counters.stopped:
+            self._say_stopped(counters)
+        self._journal.flush()
+        self._report(counters)
+        self._save_if_due(counters, last=counters.stopped or counters.epochs == self._member.epochs)
+
+    def _watched(self, counters: Counters) -> dict[str, Any] | None:
+        try:
+            with self._pace.aside():
+                return self._watch.judge(self._learner.network)
+        except PreemptedError:
+            self._save(counters)
+            raise
+
+    def _line(self, kind: str, counters: Counters) -> dict[str, Any]:
         seen = max(1, counters.seen)
-        rate = schedules.rate(
-            self._member.schedule,
-            counters.step - 1,
-            steps_per_epoch=self.steps_per_epoch,
-            epochs=self._member.epochs,
-        )
-        line = {
-            "kind": "epoch" if epoch_ends else "step",
-            "epoch": epoch + 1,
+        return {
+            "kind": kind,
+            "epoch": counters.epochs + 1,
             "step": counters.step,
             "loss": counters.loss_sum / seen,
             "accuracy": counters.correct / seen,
-            "rate": rate,
-            "images_per_second": round(self._rate(), 1),
+            "rate": self._rates.of(counters.step - 1),
+            "images_per_second": round(self._pace.rate(), 1),
             "seconds": round(counters.seconds, 2),
         }
-        self._journal.log(line)
-        if epoch_ends:
-            self._journal.say(
-                f"epoch {epoch + 1}/{self._member.epochs}: loss {line['loss']:.4f}, accuracy {line['accuracy']:.4f}, "
-                f"{line['images_per_second']} images/s"
-            )
+
+    def _words(self, line: dict[str, Any]) -> str:
+        words = f"epoch {line['epoch']}/{self._member.epochs}: loss {line['loss']:.4f}, "
+        words += f"accuracy {line['accuracy']:.4f}, {line['images_per_second']} images/s"
+        if watched := line["watch"]:
+            words += f"; watched: loss {watched['loss']:.4f}, accuracy per product {watched['product_top1']:.4f}"
+            words += f" (n={watched['products']})"
+        return words
+
+    def _say_stopped(self, counters: Counters) -> None:
+        best = {"best_epoch": counters.best_epoch, "best_loss": counters.best_loss}
+        position = {"epoch": counters.epochs, "step": counters.step, "seconds": round(counters.seconds, 2)}
+        self._journal.log({"kind": "stopped", **position, **best})
+        self._journal.say(
+            f"stopped after epoch {counters.epochs}: no better watched loss for {self._member.early_stopping} epochs; "
+            + (f"the weights of epoch {counters.best_epoch} are kept" if counters.best_epoch else "it was never finite")
+        )
 
     def _report(self, counters: Counters) -> None:
         self._count(counters)
-        rate = self._rate()
-        left = (self.steps - counters.step) * min(self._member.batch_size, len(self._images))
+        rate = self._pace.rate()
+        epochs = counters.epochs if counters.stopped else self._member.epochs
+        steps = epochs * self.steps_per_epoch
+        left = (steps - counters.step) * min(self._member.batch_size, len(self._images))
         self._journal.progress(
             {
                 "stage": "training",
                 "step": counters.step,
-                "steps": self.steps,
-                "epoch": min(counters.step // self.steps_per_epoch + 1, self._member.epochs),
-                "epochs": self._member.epochs,
+                "steps": steps,
+                "epoch": min(counters.epochs + 1, epochs),
+                "epochs": epochs,
                 "images_per_second": rate,
                 "seconds_left": left / rate if rate else None,
             }
         )
 
-    def _rate(self) -> float:
-        """Images per second lately."""
-        now = self._clock()
-        self._recent.append((now, self._total_images))
-        while len(self._recent) > 2 and now - self._recent[0][0] > _RATE_SECONDS:
-            self._recent.popleft()
-        then, images = self._recent[0]
-        return (self._total_images - images) / (now - then) if now > then else 0.0
-
     def _count(self, counters: Counters) -> None:
-        loss, correct = self._sums.tolist()
-        self._sums.zero_()
+        loss, right, among = self._learner.take_sums()
         counters.loss_sum += loss
-        counters.correct += int(correct)
+        counters.correct += right
+        counters.among_top += among
         now = self._clock()
-        counters.seconds += now - self._resumed
-        self._resumed = now
+        counters.seconds += now - self._counted
+        self._counted = now
         if not math.isfinite(loss):
             raise FailedError(
                 f"member {self._member.name}: the loss is no longer finite at step {counters.step}; lower the rate"
             )
 
+    def _save_if_due(self, counters: Counters, *, last: bool = False) -> None:
+        """Not at every epoch: any step is as good to go on from."""
+        asked_to_go = self._preempted()
+        if last or asked_to_go or self._clock() - self._saved >= self._checkpoint_seconds:
+            self._save(counters)
+        if asked_to_go:
+            raise PreemptedError
+
     def _save(self, counters: Counters) -> None:
         self._count(counters)
-        self._checkpoints.save(self._module, self._optimizer, counters)
-        self._journal.flush()
+        self._journal.flush()  # before the checkpoint: lines beyond it are left out again, missing ones never come back
+        best = {"best": self._stopping.weights} if self._stopping.weights else {}
+        self._checkpoints.save(counters, {**self._learner.tensors(), **best})
         self._saved = self._clock()

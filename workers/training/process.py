@@ -11,21 +11,24 @@ import torch
 from torch import nn
 
 from shared import layout
-from shared.domain import taxonomy as taxonomies
 from shared.domain.ensemble import Member, member_from_plain, run_id
 from shared.domain.errors import BadInputError, NotFoundError
 from shared.domain.records import SCHEMA, Run
 from shared.domain.taxonomy import Taxonomy
-from shared.packs import Manifest, read_manifest
+from shared.packs import Manifest, read_manifest, read_taxonomy
 from shared.ports import Clock, Objects
 from shared.settings import ScoringSettings, TrainingSettings
 from workers.training import initial
+from workers.training.card import MemberCard
 from workers.training.checkpoints import Checkpoints, Counters
 from workers.training.dataset import Images, Parts, divide
+from workers.training.device import Device
 from workers.training.holdout import HoldoutScorer
 from workers.training.journal import Journal
-from workers.training.loop import Device, Trainer, optimizer_of
+from workers.training.learner import Learner
+from workers.training.loop import Trainer
 from workers.training.pictures import PictureSource
+from workers.training.watch import Watch
 from workers.vision import checkpoint, model
 from workers.vision.decode import DecodeLimits
 from workers.vision.devices import resolve_device, resolve_precision
@@ -64,7 +67,7 @@ def validate(objects: Objects, run: str, settings: TrainingSettings) -> Order:
     if run_id(row.definition) != run or row.id != run:
         raise BadInputError(f"run {run}", f"{key} is not what this run's id is the digest of", remedy="remove the run")
     manifest = read_manifest(objects, row.dataset)
-    taxonomy = taxonomies.parse(objects.read(layout.categories(row.dataset)), layout.categories(row.dataset))
+    taxonomy = read_taxonomy(objects, row.dataset)
     for what, stored, asked in (
         ("content", manifest.fingerprint, row.definition["dataset"]),
         ("category table", taxonomy.fingerprint, row.definition["taxonomy"]),
@@ -90,11 +93,12 @@ def train(order: Order, attempt: int, around: Surroundings) -> None:
         around.say(f"run {run} is complete already")
         return
     parts = divide(objects, order.manifest, order.taxonomy, order.member.split)
+    _check_watch(order.member, parts)
     module, start = initial.network(objects, order.member, order.run.parent, order.taxonomy.classes)
     around.say(f"member {order.member.name}, run {run}, attempt {attempt}: {len(parts.training)} images; {start}")
     module = module.to(device=order.device.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    journal = Journal(objects, run, around.clock, around.say)
-    counters = _train(order, parts.training, module, checkpoints, journal, around)
+    journal = Journal(objects, run, order.run.created, around.clock, around.say)
+    module, counters = _train(order, parts, module, checkpoints, journal, around)
     checkpoint.put_tensors(objects, layout.run_file(run, "weights.safetensors"), module.state_dict())
     classes, fingerprint = order.taxonomy.classes, order.taxonomy.fingerprint
     model.put_member(objects, run, order.member, classes=classes, taxonomy=fingerprint)
@@ -102,7 +106,7 @@ def train(order: Order, attempt: int, around: Surroundings) -> None:
     journal.flush()
     report = _metrics(order, parts, module, start, counters) | {"holdout": holdout}
     objects.put(layout.run_file(run, "metrics.json"), json.dumps(report, indent=1).encode())
-    files = ["member.yaml", "weights.safetensors", "metrics.json", "log.jsonl"]
+    files = ["member.yaml", "weights.safetensors", "metrics.json", "log.jsonl", "card.json"]
     manifest = {"schema": SCHEMA, "run": run, "attempt": attempt, "steps": counters.step, "files": files}
     objects.put(layout.run_file(run, "manifest.json"), json.dumps(manifest).encode())
     checkpoints.clear()
@@ -110,31 +114,39 @@ def train(order: Order, attempt: int, around: Surroundings) -> None:
     around.say(f"complete: holdout accuracy per product {accuracy['accuracy']} (n={accuracy['n']})")
 
 
+def _check_watch(member: Member, parts: Parts) -> None:
+    if len(parts.watch) or not (member.early_stopping or member.schedule.kind == "plateau"):
+        return
+    needs = "early stopping" if member.early_stopping else "a plateau schedule"
+    raise BadInputError(
+        f"member {member.name}",
+        f"{needs} watches 5 % of the training part, and none of its few products falls into them",
+        remedy="ingest more labelled products, or train without it",
+    )
+
+
 def _train(
-    order: Order, images: Images, module: nn.Module, checkpoints: Checkpoints, journal: Journal, around: Surroundings
-) -> Counters:
-    optimizer = optimizer_of(order.member, module)
-    counters = checkpoints.restore(module, optimizer) or Counters()
-    if counters.step:
-        around.say(f"going on from step {counters.step}")
-    journal.go_on(counters.step)
-    with _source(order, images, around) as source:
-        Trainer(
-            order.member,
-            images,
+    order: Order, parts: Parts, module: nn.Module, checkpoints: Checkpoints, journal: Journal, around: Surroundings
+) -> tuple[nn.Module, Counters]:
+    member, training = order.member, parts.training
+    learner = Learner(member, module, order.device, training.class_index)
+    with _source(order, training.followed_by(parts.watch), around) as source:  # one cache for both
+        trainer = Trainer(
+            member,
+            training,
             source,
-            module,
-            optimizer,
-            order.device,
+            learner,
+            Watch(member, parts.watch, source, order.device, first=len(training), preempted=around.preempted),
             journal=journal,
             checkpoints=checkpoints,
             checkpoint_seconds=around.training.checkpoint_seconds,
             preempted=around.preempted,
             clock=around.clock,
-        ).run(counters)
+        )
+        counters = trainer.run()
     if counters.undecodable:
         around.say(f"{len(counters.undecodable)} images could not be decoded and were left out")
-    return counters
+    return trainer.kept(), counters
 
 
 def _score(order: Order, parts: Parts, module: nn.Module, journal: Journal, around: Surroundings) -> dict[str, Any]:
@@ -152,7 +164,11 @@ def _score(order: Order, parts: Parts, module: nn.Module, journal: Journal, arou
     )
     alone = replace(around, training=replace(around.training, cache_bytes=0))  # every picture is looked at once
     with _source(order, parts.held_out, alone) as source:
-        return scorer.run(module, source, order.taxonomy.classes)
+        metrics = scorer.run(module, source, order.taxonomy.classes)
+        MemberCard(
+            around.objects, order.run.id, order.member, order.device.device, order.device.precision, clock=around.clock
+        ).write(parts, source)
+    return metrics
 
 
 def _source(order: Order, images: Images, around: Surroundings) -> PictureSource:
@@ -169,7 +185,8 @@ def _metrics(order: Order, parts: Parts, module: nn.Module, start: initial.Start
         "run": order.run.id,
         "member": order.member.name,
         "parameters": sum(parameter.numel() for parameter in module.parameters()),
-        "epochs": order.member.epochs,
+        "epochs": counters.epochs,
+        **({"best_epoch": counters.best_epoch} if counters.best_epoch else {}),
         "steps": counters.step,
         "seconds": round(counters.seconds, 2),
         "start": {"source": start.source, "share": start.share},

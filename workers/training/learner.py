@@ -1,0 +1,104 @@
+"""One step of a training: a batch through the network, in parts, and the change of the weights that follows."""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from shared.domain.digests import seed_of
+from shared.domain.ensemble import Member
+from workers.training import figures, optimizers
+from workers.training.augment import EpochAugmentation
+from workers.training.averaging import average_of
+from workers.training.dataset import Int64
+from workers.training.device import Device
+from workers.training.pictures import PictureBatch
+from workers.vision import preprocessing
+
+
+class Learner:
+    """A network with its optimizer and, with `ema`, its averaged weights."""
+
+    def __init__(self, member: Member, module: nn.Module, device: Device, class_index: Int64) -> None:
+        """`member` is resolved, `module` on the device; `class_index` int64[k] are the classes of the images."""
+        self._member = member
+        self._module = module
+        self._device = device
+        self._targets = torch.from_numpy(class_index)
+        self._optimizer = optimizers.optimizer_of(member, module)
+        self._average = average_of(member, module)
+        self._sums = torch.zeros(3, dtype=torch.float64, device=device.device)
+
+    @property
+    def network(self) -> nn.Module:
+        """The network that is watched, scored and kept: of the averaged weights where there are any."""
+        return self._module if self._average is None else self._average.module
+
+    def learn(
+        self, parts: Iterable[PictureBatch], images: int, augmentation: EpochAugmentation, *, step: int, rate: float
+    ) -> None:
+        """One step (from 0) on a batch of `images`, some of which could perhaps not be decoded.
+
+        The gradient is that of the mean loss over the whole batch, however many parts it comes in; only one part is
+        on the device at a time. Batch norm sees a part at a time: its statistics are those of parts. What depends on
+        chance depends on (seed, step) alone.
+        """
+        torch.manual_seed(int(seed_of(self._member.seed, "step", step)))
+        optimizers.set_rate(self._optimizer, rate)
+        if not self._module.training:  # it walks through all layers, so not at every step
+            self._module.train()
+        self._optimizer.zero_grad(set_to_none=True)
+        learnt = 0
+        for part in parts:
+            if len(part.rows) > 1:  # batch norm cannot learn from one picture
+                learnt += len(part.rows)
+                self._backward(part, augmentation, images)
+        if not learnt:
+            return
+        if self._member.accumulate > 1 and learnt < images:
+            self._scale_gradients(images / learnt)
+        if self._member.clip_norm:
+            nn.utils.clip_grad_norm_(self._module.parameters(), self._member.clip_norm)
+        self._optimizer.step()
+        if self._average is not None:
+            self._average.update(self._module, step=step + 1)
+
+    def take_sums(self) -> tuple[float, int, int]:
+        """Since the last call: sum of the losses, right answers, images with the class among the best five."""
+        loss, right, among = self._sums.tolist()
+        self._sums.zero_()
+        return loss, int(right), int(among)
+
+    def tensors(self) -> dict[str, Mapping[str, Tensor]]:
+        """Everything that `restore` takes."""
+        found: dict[str, Mapping[str, Tensor]] = {
+            "model": self._module.state_dict(),
+            "optimizer": optimizers.tensors_of(self._optimizer),
+        }
+        return found if self._average is None else found | {"average": self._average.module.state_dict()}
+
+    def restore(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Go on as from `tensors`."""
+        self._module.load_state_dict(tensors["model"])
+        optimizers.load_tensors(self._optimizer, tensors["optimizer"])
+        if self._average is not None:
+            self._average.module.load_state_dict(tensors["average"])
+
+    def _backward(self, part: PictureBatch, augmentation: EpochAugmentation, images: int) -> None:
+        member, device = self._member, self._device.device
+        pictures = preprocessing.resize(part.pictures, member.input, device)
+        pictures = preprocessing.normalise(augmentation.apply(pictures, part.rows), member.input.mean, member.input.std)
+        targets = self._targets[torch.from_numpy(part.rows)].to(device, non_blocking=True)
+        logits = self._device.forward(self._module, pictures)
+        loss = functional.cross_entropy(logits, targets, label_smoothing=member.label_smoothing)
+        torch.autograd.backward(loss if member.accumulate == 1 else loss * (len(targets) / images))
+        with torch.no_grad():
+            best = logits.topk(min(figures.TOP, logits.shape[1]), dim=1).indices
+            right, among = logits.argmax(1) == targets, (best == targets[:, None]).any(1)
+            self._sums += torch.stack([loss.double() * len(targets), right.sum(), among.sum()])
+
+    def _scale_gradients(self, factor: float) -> None:
+        for parameter in self._module.parameters():
+            if parameter.grad is not None:
+                parameter.grad.mul_(factor)

@@ -1,0 +1,131 @@
+"""How a network does on the watch part: 5 % of the training part, taken out of it, never the holdout (I10)."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from shared.domain import views
+from shared.domain.ensemble import Member
+from workers.training import figures
+from workers.training.dataset import Images
+from workers.training.device import Device
+from workers.training.pictures import PictureBatch, PictureSource
+from workers.training.preemption import PreemptedError
+from workers.vision.forward import logits
+from workers.vision.preprocessing import resize
+
+_BATCH_IMAGES = 128
+_PLAIN = views.parse("plain")
+
+Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
+
+
+class Watch:
+    """Judges a network on all watched images, without augmentation, as it is trained: in the run's own precision."""
+
+    def __init__(
+        self,
+        member: Member,
+        images: Images,
+        source: PictureSource,
+        device: Device,
+        *,
+        first: int,
+        preempted: Callable[[], bool],
+    ) -> None:
+        """`source` reads other images too: those of `images` are its rows `first` onwards. `member` is resolved."""
+        self._member = member
+        self._images = images
+        self._source = source
+        self._device = device
+        self._first = first
+        self._preempted = preempted
+
+    def judge(self, module: nn.Module) -> dict[str, Any] | None:
+        """Figures of the images that can be decoded; None where there is none or the mean loss is not finite.
+
+        `images`, `products`, `loss` (mean cross-entropy per image, labels not smoothed), shares `image_top1`,
+        `image_top5`, `product_top1`, `product_top5` (a product's images are averaged), `precision`, `recall` and `f1`
+        (products, `figures.macro`), `half` (images, `figures.half`). Leaves `module` in eval mode. Raises
+        PreemptedError between two batches.
+        """
+        module.eval()
+        tally = Tally()
+        for batch in self._source.batches(self._batches()):
+            if self._preempted():
+                raise PreemptedError
+            rows = batch.rows - self._first
+            if len(rows):
+                truth = self._images.class_index[rows]
+                tally.add(*self._forward(module, batch, truth), truth, self._images.product_id[rows])
+        return tally.figures()
+
+    def _batches(self) -> Iterator[Int64]:
+        """Rows of whole products, which lie together in dump order: full batches, unless one product is larger."""
+        product_id = self._images.product_id
+        ends = np.flatnonzero(np.r_[product_id[1:] != product_id[:-1], True][: len(product_id)]) + 1
+        start = 0
+        while start < len(product_id):
+            full = int(np.searchsorted(ends, start + _BATCH_IMAGES, side="right"))
+            beyond = int(np.searchsorted(ends, start, side="right"))
+            end = int(ends[max(full - 1, beyond)])
+            yield np.arange(start, end) + self._first
+            start = end
+
+    @torch.inference_mode()
+    def _forward(self, module: nn.Module, batch: PictureBatch, truth: Int64) -> tuple[Float32, Float32]:
+        """Probabilities float32 [n, classes] and losses float32 [n]."""
+        given, where = self._member.input, self._device
+        probabilities, losses = [], []
+        for start in range(0, len(batch.pictures), _BATCH_IMAGES):
+            some = slice(start, start + _BATCH_IMAGES)
+            pictures = resize(batch.pictures[some], given, where.device)
+            found: Tensor = logits(module, pictures, _PLAIN, given, where.precision)
+            targets = torch.from_numpy(truth[some]).to(where.device)
+            losses.append(functional.cross_entropy(found, targets, reduction="none").cpu().numpy())
+            probabilities.append(found.softmax(1).cpu().numpy())
+        return np.concatenate(probabilities), np.concatenate(losses)
+
+
+class Tally:
+    """What is kept of the answers to many images: losses, places of the class, answers; no scores."""
+
+    def __init__(self) -> None:
+        self._loss = 0.0
+        self._images: list[Int64] = []  # int64 [n, 3]: place of the class, answer, class
+        self._products: list[Int64] = []
+        self._probability: list[Float32] = []  # of the answer to each image
+
+    def add(self, probabilities: Float32, losses: Float32, truth: Int64, product_id: Int64) -> None:
+        """Count images of whole products, those of a product together: [n, classes], [n], [n], [n]."""
+        self._loss += float(losses.sum(dtype=np.float64))
+        self._images.append(figures.answers(probabilities, truth))
+        self._probability.append(probabilities.max(axis=1))
+        first = np.flatnonzero(np.r_[True, product_id[1:] != product_id[:-1]])
+        self._products.append(figures.answers(np.add.reduceat(probabilities, first, axis=0), truth[first]))
+
+    def figures(self) -> dict[str, Any] | None:
+        """As `Watch.judge` says."""
+        if not self._images or not math.isfinite(self._loss):
+            return None
+        images, products = np.concatenate(self._images), np.concatenate(self._products)
+        shares = {
+            f"{name}_top{top}": float((rows[:, 0] < top).mean())
+            for name, rows in (("image", images), ("product", products))
+            for top in (1, figures.TOP)
+        }
+        return {
+            "images": len(images),
+            "products": len(products),
+            "loss": self._loss / len(images),
+            **shares,
+            **figures.macro(products[:, 2], products[:, 1]),
+            "half": figures.half(images[:, 2], images[:, 1], np.concatenate(self._probability)),
+        }
