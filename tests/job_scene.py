@@ -10,6 +10,7 @@ from shared.adapters.directory import DirectoryObjects
 from shared.adapters.sqlite_jobs import SqliteJobs
 from shared.domain import states
 from shared.domain.records import SCHEMA, Chunk, Job
+from shared.packs import Manifest
 from shared.settings import Settings
 from tests.scoring_stub import Flaky, MemoryQueue, StubEngine, VirtualClock, WorkerKilledError, new_job, put_dataset
 from workers.scoring.chunks import ChunkInput, ChunkResult
@@ -18,7 +19,10 @@ from workers.scoring.worker import EngineFailedError, Worker
 
 
 class Scene:
-    """One job `job1` over a dataset of `counts` images per product, a dispatcher, and as many workers as asked for."""
+    """One job `job1` over a dataset of `counts` images per product, a dispatcher, and as many workers as asked for.
+
+    What it shows and plays is the job named `current`.
+    """
 
     def __init__(
         self, home: Path, counts: Sequence[int], *, chunk_images: int = 4, settings: Settings | None = None, **data: Any
@@ -30,6 +34,7 @@ class Scene:
         self.objects = Flaky(DirectoryObjects(home / "objects"))
         self.manifest = put_dataset(self.objects, counts, **data)
         self.jobs.create(new_job(self.manifest, chunk_images=chunk_images))
+        self.current = "job1"
         self.dispatcher = self.new_dispatcher()
         self.workers = 0
 
@@ -47,6 +52,11 @@ class Scene:
             worker_id=f"w{self.workers}",
             clock=self.clock,
         )
+
+    def turn_to(self, manifest: Manifest, job: str, **more: Any) -> None:
+        """Create another job, which is the current one from now on."""
+        self.jobs.create(new_job(manifest, id=job, **more))
+        self.current = job
 
     def steps(self, count: int = 1, seconds: float = 0.2) -> None:
         for _ in range(count):
@@ -71,19 +81,19 @@ class Scene:
 
     @property
     def job(self) -> Job:
-        row: Job = self.jobs.job("job1")
+        row: Job = self.jobs.job(self.current)
         return row
 
     def chunks(self, *of_states: str) -> list[Chunk]:
-        rows: list[Chunk] = self.jobs.chunks("job1", of_states)
+        rows: list[Chunk] = self.jobs.chunks(self.current, of_states)
         return rows
 
     def counts(self) -> dict[str, int]:
-        return {state: sums["chunks"] for state, sums in self.jobs.count_chunks("job1").items()}
+        return {state: sums["chunks"] for state, sums in self.jobs.count_chunks(self.current).items()}
 
     def answers(self) -> dict[int, str]:
         """The error of every product that has an outcome."""
-        return {o.product: o.error for o in self.jobs.outcomes("job1", limit=10_000)}
+        return {o.product: o.error for o in self.jobs.outcomes(self.current, limit=10_000)}
 
     def claim(self, worker: str = "w", *, ready: bool = True, count: int = 1) -> list[Chunk]:
         """A worker claims the first sent chunks."""
@@ -119,7 +129,7 @@ class Scene:
 
 def message(*chunks: Chunk) -> dict[str, object]:
     """What the dispatcher would send."""
-    return {"schema": SCHEMA, "job": "job1", "chunks": [chunk.id for chunk in chunks]}
+    return {"schema": SCHEMA, "job": chunks[0].job, "chunks": [chunk.id for chunk in chunks]}
 
 
 class Watching(StubEngine):

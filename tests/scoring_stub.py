@@ -1,5 +1,6 @@
 """Scoring without networks: a dataset of random bytes, an engine that answers by product id, a queue in memory."""
 
+import hashlib
 import json
 import os
 import signal
@@ -16,7 +17,8 @@ from shared.packs import Manifest, PackIndex, PackRef, index_to_parquet
 from shared.ports import Objects
 from workers.scoring.chunks import ChunkInput, ChunkResult, ProductResult
 
-POISON, FAULTY = b"poison", b"faulty"  # what a picture holds that kills its worker, or is a product's own error
+POISON, FAULTY, CHANGED = b"poison", b"faulty", b"changed"
+"""What a picture holds that kills its worker, that is a product's own error, and that is another than it was."""
 
 
 def put_dataset(
@@ -26,13 +28,25 @@ def put_dataset(
     packs: int = 1,
     poison: frozenset[int] = frozenset(),
     faulty: frozenset[int] = frozenset(),
+    changed: frozenset[int] = frozenset(),
+    first_id: int = 100,
     name: str = "tiny",
+    fingerprint: str = "f" * 16,
 ) -> Manifest:
-    """Product p has id 100 + p and `counts[p]` images; `poison` and `faulty` are ids."""
+    """Product p has id `first_id` + p and `counts[p]` images; `poison`, `faulty` and `changed` are ids.
+
+    Equal ids and counts give equal pictures, but those of `changed`.
+    """
+    marks = dict.fromkeys(poison, POISON) | dict.fromkeys(faulty, FAULTY) | dict.fromkeys(changed, CHANGED)
     refs, first = [], 0
     for number, share in enumerate(np.array_split(np.array(counts), packs)):
-        ids = range(100 + first, 100 + first + len(share))
-        pictures = [_picture(i, image, poison, faulty) for i, n in zip(ids, share, strict=True) for image in range(n)]
+        ids = range(first_id + first, first_id + first + len(share))
+        pictures = [
+            b"%s %d of %d|" % (marks.get(product, b"picture"), image, product)
+            for product, images in zip(ids, share, strict=True)
+            for image in range(images)
+        ]
+        md5s = b"".join(hashlib.md5(picture, usedforsecurity=False).digest() for picture in pictures)
         lengths = np.array([len(p) for p in pictures], dtype=np.int64)
         image_first = np.concatenate([[0], np.cumsum(share)]).astype(np.int64)
         ends = np.concatenate([[0], np.cumsum(lengths)])
@@ -44,7 +58,7 @@ def put_dataset(
             first_image=image_first,
             image_offset=ends[:-1],
             image_length=lengths,
-            image_md5=np.arange(2 * len(pictures), dtype=np.uint64).reshape(-1, 2),
+            image_md5=np.frombuffer(md5s, dtype=">u8").reshape(-1, 2).astype(np.uint64),
         )
         content = b"".join(pictures)
         objects.put(layout.pack(name, number), content)
@@ -53,7 +67,7 @@ def put_dataset(
         first += len(share)
     manifest = Manifest(
         dataset=name,
-        fingerprint="f" * 16,
+        fingerprint=fingerprint,
         source="test",
         products=len(counts),
         images=int(sum(counts)),
@@ -72,13 +86,8 @@ def manifest_json(manifest: Manifest) -> bytes:
     return json.dumps(manifest.plain()).encode()
 
 
-def _picture(product: int, image: int, poison: frozenset[int], faulty: frozenset[int]) -> bytes:
-    mark = POISON if product in poison else FAULTY if product in faulty else b"picture"
-    return b"%s %d of %d|" % (mark, image, product)
-
-
-def new_job(manifest: Manifest, *, chunk_images: int = 4, **more: Any) -> Job:
-    options = JobOptions(image_duplicates="none", product_duplicates="none", chunk_images=chunk_images)
+def new_job(manifest: Manifest, *, chunk_images: int = 4, since: str = "", **more: Any) -> Job:
+    options = JobOptions(image_duplicates="none", product_duplicates="none", chunk_images=chunk_images, since=since)
     return Job(
         **{
             "id": "job1",
@@ -144,7 +153,8 @@ class StubEngine:
         self.scored.append(product)
         if any(picture.startswith(FAULTY) for picture in pictures):
             return ProductResult(product, error="no picture can be read")
-        return ProductResult(product, predictions={"all": prediction(product % 3)})
+        other = any(picture.startswith(CHANGED) for picture in pictures)
+        return ProductResult(product, predictions={"all": prediction((product + other) % 3)})
 
 
 def prediction(class_index: int) -> Prediction:

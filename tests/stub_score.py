@@ -1,4 +1,4 @@
-"""`python -m tests.stub_score HOME`: what `shelver score` does for `job1`, with a stub engine in the child process."""
+"""`python -m tests.stub_score HOME JOB`: what `shelver score` does, with a stub engine in the child process."""
 
 import sys
 from pathlib import Path
@@ -25,13 +25,13 @@ def child_queue(home: Path, **stub: str) -> ChildQueue:
     )
 
 
-def main(home: Path) -> int:
+def main(home: Path, job: str) -> int:
     stores = wiring.stores(settings(home))
     queue = child_queue(home)
     with wiring.exclusive(settings(home)):
         reclaim(stores.jobs)
         try:
-            Dispatcher(stores.jobs, stores.objects, queue, settings(home)).run(["job1"])
+            Dispatcher(stores.jobs, stores.objects, queue, settings(home)).run([job])
         except KeyboardInterrupt:
             return 130
         finally:
@@ -40,4 +40,4 @@ def main(home: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2]))

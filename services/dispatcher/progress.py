@@ -13,7 +13,10 @@ RATE_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Products done (with a prediction), failed (with an error) and decided (by duplicates alone, among the done)."""
+    """Products done (with a prediction) and failed (with an error).
+
+    Among the done: those decided (by duplicates alone) and those copied (from the job that the job's `since` names).
+    """
 
     job: str
     state: str
@@ -21,6 +24,7 @@ class Progress:
     done: int
     failed: int
     decided: int
+    copied: int
     chunks: Mapping[str, int]  # by state
     rate: float  # products per second; 0 while unknown
     seconds_left: float | None  # None while unknown
@@ -46,7 +50,8 @@ class Speed:
 def observe(jobs: Jobs, job: Job, speed: Speed, now: float) -> Progress:
     """The job's progress at `now`."""
     counts = jobs.count_chunks(job.id)
-    done, failed, decided = (sum(sums[name] for sums in counts.values()) for name in ("done", "failed", "decided"))
+    names = ("done", "failed", "decided", "copied")
+    done, failed, decided, copied = (sum(sums[name] for sums in counts.values()) for name in names)
     rate = speed(now, done + failed)
     return Progress(
         job=job.id,
@@ -55,6 +60,7 @@ def observe(jobs: Jobs, job: Job, speed: Speed, now: float) -> Progress:
         done=done,
         failed=failed,
         decided=decided,
+        copied=copied,
         chunks={state: sums["chunks"] for state, sums in counts.items()},
         rate=rate,
         seconds_left=(job.products - done - failed) / rate if rate else None,

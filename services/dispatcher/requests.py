@@ -1,12 +1,12 @@
 """What people ask of scoring jobs: make one or go on with one, cancel it, take back what a dead owner held."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import uuid4
 
 from shared.domain import states
 from shared.domain.digests import digest
-from shared.domain.errors import BadInputError, ConflictError
+from shared.domain.errors import BadInputError, ConflictError, NotFoundError
 from shared.domain.records import EnsembleVersion, Job, JobOptions
 from shared.packs import read_manifest
 from shared.ports import Clock, Jobs
@@ -19,7 +19,10 @@ PRODUCT_POLICIES = ("none", "unique", "majority")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRequest:
-    """A dataset to score by an ensemble, NAME or NAME@VERSION. None takes a duplicate policy from the ensemble."""
+    """A dataset to score by an ensemble, NAME or NAME@VERSION. None takes a duplicate policy from the ensemble.
+
+    `since` is an ended job whose outcomes are copied for products with the same id and the same images.
+    """
 
     dataset: str
     ensemble: str
@@ -28,6 +31,7 @@ class JobRequest:
     skip_decided: bool = True
     chunk_images: int = 4096
     keep_scores: bool = False
+    since: str = ""
     pool: str = "default"
     tenant: str = "local"
     idempotency_key: str = ""
@@ -48,7 +52,7 @@ def create(stores: Stores, request: JobRequest, *, now: Clock = time.time) -> Jo
 def find_or_create(stores: Stores, request: JobRequest, *, now: Clock = time.time) -> Job:
     """The newest unfinished or successful job of equal arguments, else a new one. Raises as `create`."""
     wanted = _resolve(stores, request, now())
-    going_on = ("queued", "planning", "running", "succeeded", "finished with errors")
+    going_on = ("queued", "planning", "running", *states.ANSWERED)
     for job in stores.jobs.jobs(going_on):
         if _equal(job, wanted):
             return job
@@ -85,7 +89,7 @@ def _resolve(stores: Stores, request: JobRequest, created: float) -> Job:
     manifest = read_manifest(stores.objects, request.dataset)
     ensemble = stores.runs.version(name, version)
     key = request.idempotency_key
-    return Job(
+    wanted = Job(
         id=digest([request.tenant, key]) if key else uuid4().hex[:16],
         dataset=request.dataset,
         dataset_fingerprint=manifest.fingerprint,
@@ -98,6 +102,49 @@ def _resolve(stores: Stores, request: JobRequest, created: float) -> Job:
         pool=request.pool,
         created=created,
     )
+    return _continuing(stores.jobs, wanted, ensemble) if request.since else wanted
+
+
+def _continuing(jobs: Jobs, wanted: Job, ensemble: EnsembleVersion) -> Job:
+    """The job in the precision and batch shape of the one it copies from, so that it has one of each (I11).
+
+    Raises BadInputError where that job's outcomes would not be those of this one.
+    """
+    try:
+        since = jobs.job(wanted.options.since)
+    except NotFoundError:
+        since = None
+    if since is None or since.tenant != wanted.tenant:
+        raise _not_since(f"there is no job '{wanted.options.since}'", "see `shelver jobs`")
+    if since.state in states.UNFINISHED:
+        raise _not_since(f"job {since.id} is {since.state}", "run the same `shelver score` to its end first")
+    if since.state not in states.ANSWERED:
+        raise _not_since(
+            f"job {since.id} is {since.state}: not every product has its outcome", "name one that succeeded"
+        )
+    if (since.ensemble, since.version) != (wanted.ensemble, wanted.version):
+        reason = f"job {since.id} is of {since.ensemble}@{since.version}, not {wanted.ensemble}@{wanted.version}"
+        raise _not_since(reason, f"use --ensemble {since.ensemble}@{since.version}, or leave --since out")
+    if _duplicates(since.options) != _duplicates(wanted.options):
+        reason = f"job {since.id} was scored with {_duplicates(since.options)}, not {_duplicates(wanted.options)}"
+        raise _not_since(reason, "use the same, or leave --since out")
+    if wanted.options.keep_scores:
+        raise _not_since("kept scores are not copied", "leave out --keep-scores or --since")
+    own, own_since = (job.dataset_fingerprint == ensemble.dataset_fingerprint for job in (wanted, since))
+    if own != own_since:
+        trained, other = (wanted, since) if own else (since, wanted)
+        reason = f"'{trained.dataset}' is the training dataset, where no product counts as its own duplicate"
+        raise _not_since(f"{reason}, and '{other.dataset}' is not", "leave --since out")
+    return replace(wanted, precision=since.precision, batch_images=since.batch_images)
+
+
+def _duplicates(options: JobOptions) -> str:
+    skipping = "--skip-decided" if options.skip_decided else "--no-skip-decided"
+    return f"--duplicates {options.image_duplicates},{options.product_duplicates} {skipping}"
+
+
+def _not_since(reason: str, remedy: str) -> BadInputError:
+    return BadInputError("--since", reason, remedy=remedy)
 
 
 def _options(request: JobRequest, ensemble: EnsembleVersion) -> JobOptions:
@@ -109,6 +156,7 @@ def _options(request: JobRequest, ensemble: EnsembleVersion) -> JobOptions:
         skip_decided=request.skip_decided,
         chunk_images=request.chunk_images,
         keep_scores=request.keep_scores,
+        since=request.since,
     )
 
 

@@ -24,17 +24,17 @@ class CountedPool(ThreadPoolExecutor):
         self.waiting = 0
         self.most = 0
 
-    def submit(self, function, /, *arguments):
+    def submit(self, function, /, contents):
         with self.lock:
-            self.waiting += 1
+            self.waiting += len(contents)
             self.most = max(self.most, self.waiting)
-        inner = super().submit(function, *arguments)
+        inner = super().submit(function, contents)
         pool = self
 
         class Taken(Future):
             def result(self, timeout=None):
                 with pool.lock:
-                    pool.waiting -= 1
+                    pool.waiting -= len(contents)
                 return inner.result(timeout)
 
         return Taken()
@@ -54,7 +54,17 @@ def until(condition, seconds: float = 10.0) -> None:
         time.sleep(0.001)
 
 
-@pytest.mark.parametrize(("bounds", "most"), [(Bounds(5, 10**9), 5), (Bounds(100, 192 * 3), 3), (Bounds(100, 1), 1)])
+@pytest.mark.parametrize(
+    ("bounds", "most"),
+    [
+        (Bounds(5, 10**9), 5),
+        (Bounds(100, 192 * 3), 3),
+        (Bounds(100, 1), 1),
+        (Bounds(24, 10**9), 23),  # in groups of three, and of two at the end of the first chunk
+        (Bounds(25, 10**9), 23),
+        (Bounds(1000, 192 * 2 * 8 + 1), 16),  # in groups of two, by their bytes
+    ],
+)
 def test_pictures_waiting_stay_within_the_bounds(bounds, most):
     with CountedPool() as pool, DecodeAhead(iter(plans(20, 30)), pool, DecodeLimits(), bounds, time.perf_counter) as a:
         until(lambda: pool.waiting == most)

@@ -5,13 +5,16 @@ from typing import Any, cast
 import pytest
 
 from services.dispatcher import JobRequest, cancel, create, find_or_create, reclaim
+from shared import layout
 from shared.adapters.sqlite_runs import SqliteRuns
 from shared.domain import states
 from shared.domain.errors import BadInputError, ConflictError, NotFoundError
-from shared.domain.records import EnsembleVersion, JobOptions
+from shared.domain.records import EnsembleVersion, Job, JobOptions
+from shared.packs import read_manifest
 from shared.ports import Catalog
 from shared.wiring import Stores
 from tests.job_scene import Scene
+from tests.scoring_stub import manifest_json
 
 REQUEST = JobRequest(dataset="tiny", ensemble="small", chunk_images=8)
 
@@ -109,6 +112,69 @@ def test_a_job_that_came_to_nothing_is_made_anew(stores: Stores, state: str) -> 
     job = find_or_create(stores, REQUEST)
     assert stores.jobs.swap_job(job, replace(job, state=state, generation=1))
     assert find_or_create(stores, REQUEST).id != job.id
+
+
+def ended(stores: Stores, **more: Any) -> Job:
+    """A job of `REQUEST` that has succeeded, in bf16."""
+    job = create(stores, REQUEST)
+    fields = {"state": "succeeded", "generation": 1, "precision": "bf16", "batch_images": 16}
+    new = replace(job, **fields | more)
+    assert stores.jobs.swap_job(job, new)
+    return new
+
+
+@pytest.mark.parametrize("state", ["succeeded", "finished with errors"])
+def test_a_job_that_copies_runs_as_the_one_that_it_copies_from(stores: Stores, state: str) -> None:
+    since = ended(stores, state=state)
+    job = find_or_create(stores, replace(REQUEST, since=since.id, chunk_images=5))
+    assert (job.id != since.id, job.options.since, job.state) == (True, since.id, "queued")
+    assert (job.precision, job.batch_images) == ("bf16", 16)
+    assert find_or_create(stores, replace(REQUEST, since=since.id, chunk_images=5)) == job
+    assert find_or_create(stores, REQUEST).id == since.id
+
+
+@pytest.mark.parametrize(
+    ("since", "asked", "words"),
+    [
+        ({"state": "running"}, {}, "is running; run the same `shelver score` to its end first"),
+        ({"state": "failed"}, {}, "is failed: not every product has its outcome; name one that succeeded"),
+        ({"state": "cancelled"}, {}, "is cancelled: not every product has its outcome"),
+        ({"version": "v2"}, {}, "is of small@v2, not small@v1; use --ensemble small@v2, or leave --since out"),
+        ({"ensemble": "big"}, {}, "is of big@v1, not small@v1"),
+        ({}, {"image_duplicates": "l1"}, "--duplicates unique,majority --skip-decided, not --duplicates l1,majority "),
+        ({}, {"product_duplicates": "none"}, "not --duplicates unique,none --skip-decided; use the same"),
+        ({}, {"skip_decided": False}, "--skip-decided, not --duplicates unique,majority --no-skip-decided"),
+        ({}, {"keep_scores": True}, "kept scores are not copied; leave out --keep-scores or --since"),
+        ({"tenant": "other"}, {}, "there is no job"),
+        (
+            {"dataset": "train", "dataset_fingerprint": "t"},
+            {},
+            "'train' is the training dataset, where no product counts as its own duplicate, and 'tiny' is not",
+        ),
+    ],
+)
+def test_outcomes_that_would_be_others_here_are_not_copied(
+    stores: Stores, since: dict[str, Any], asked: dict[str, Any], words: str
+) -> None:
+    old = ended(stores, **since)
+    with pytest.raises(BadInputError) as refusal:
+        find_or_create(stores, replace(REQUEST, since=old.id, **asked))
+    assert str(refusal.value).startswith("--since: ")
+    assert words in str(refusal.value)
+    assert stores.jobs.jobs() == [old]
+
+
+def test_the_training_dataset_copies_only_from_itself(stores: Stores) -> None:
+    manifest = replace(read_manifest(stores.objects, "tiny"), fingerprint="t")
+    stores.objects.put(layout.manifest("tiny"), manifest_json(manifest))
+    with pytest.raises(BadInputError, match=r"'tiny' is the training dataset.* and 'other' is not"):
+        create(stores, replace(REQUEST, since=ended(stores, dataset="other", dataset_fingerprint="o").id))
+    assert create(stores, replace(REQUEST, since=ended(stores).id)).options.since
+
+
+def test_a_job_that_is_not_there_is_not_copied_from(stores: Stores) -> None:
+    with pytest.raises(BadInputError, match="--since: there is no job 'x'; see `shelver jobs`"):
+        create(stores, replace(REQUEST, since="x"))
 
 
 def test_only_what_has_not_ended_is_cancelled(scene: Scene, stores: Stores) -> None:

@@ -70,8 +70,9 @@ class Batches:
         self._overrides = overrides
         self._batch_images, self._classes = shape
         self._on_finished = on_finished
+        self._overridden = bool(overrides.known.any())  # else the answer is the network's, and summed once
         self._network_sums = self._no_sums()
-        self._answer_sums = self._no_sums()
+        self._answer_sums = self._no_sums() if self._overridden else self._network_sums
         self._current = Gathered(-1)
         self._clear()
 
@@ -134,13 +135,15 @@ class Batches:
         if self._known:
             overrides = self._means.of_overrides(self._distributions()).expand(self._means.keys, -1, -1)
             terms = torch.cat([terms, overrides], dim=1)
-        self._answer.add_to(self._answer_sums, terms)
+        if self._overridden:
+            self._answer.add_to(self._answer_sums, terms)
         if self._done:
-            network, network_sound = self._average(self._network_sums, [g.network for g in self._done])
-            answer, answer_sound = self._average(self._answer_sums, [g.answer for g in self._done])
-            self._on_finished(Finished(self._done, network, network_sound, answer, answer_sound))
+            network = answer = self._average(self._network_sums, [g.network for g in self._done])
+            if self._overridden:
+                answer = self._average(self._answer_sums, [g.answer for g in self._done])
+            self._on_finished(Finished(self._done, *network, *answer))
         self._network_sums = self._carried(self._network_sums)
-        self._answer_sums = self._carried(self._answer_sums)
+        self._answer_sums = self._carried(self._answer_sums) if self._overridden else self._network_sums
         self._clear()
 
     def _average(self, sums: Tensor, counts: list[int]) -> tuple[Tensor, Tensor]:

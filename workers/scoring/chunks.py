@@ -18,7 +18,10 @@ from shared.ports import Clock
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChunkInput:
-    """One chunk: its slice of the pack's index, and the bytes of the pack from offset `start` that the slice covers."""
+    """One chunk: the index of its products, and their bytes; `start` is the offset that the bytes begin at.
+
+    Where bytes of the pack between two products were not read, the offsets after them are moved down.
+    """
 
     key: str
     index: PackIndex
@@ -61,6 +64,13 @@ class ChunkResult:
     precision: str
     halvings: int  # how often memory ran out during this chunk
     scores: dict[str, npt.NDArray[Any]] | None = None
+
+
+def nothing_left(key: str) -> ChunkResult:
+    """The result of a chunk of which the engine got no product."""
+    return ChunkResult(
+        key=key, products=[], decided=0, scored_images=0, seconds={}, batch_images=0, precision="", halvings=0
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,13 @@
 
 import torch
 
-from shared import duplicate_tables, layout
-from shared.domain import ensemble, taxonomy
+from shared import duplicate_tables
+from shared.domain import ensemble
 from shared.domain.ensemble import Ensemble, ImagePolicy, ProductPolicy
 from shared.domain.errors import ConflictError
 from shared.domain.records import EnsembleVersion, JobOptions
 from shared.domain.taxonomy import Taxonomy
+from shared.packs import read_taxonomy
 from shared.ports import Objects
 from shared.settings import ScoringSettings
 from workers.scoring.chunks import Policies
@@ -36,7 +37,7 @@ def load_engine(
     resolved_precision = resolve_precision(precision or "auto", device)
     if device.type == "cpu":
         torch.set_num_threads(min(torch.get_num_threads(), cores()))
-    classes = taxonomy.parse(objects.read(layout.categories(version.dataset)), layout.categories(version.dataset))
+    classes = read_taxonomy(objects, version.dataset)
     resolved = ensemble.from_plain(version.document)
     table_key = version.duplicate_table
     engine = Engine(

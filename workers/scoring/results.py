@@ -56,8 +56,9 @@ class Results:
         answer = torch.where(finished.answer_sound.unsqueeze(-1), finished.answer, finished.network)
         network_sound = finished.network_sound.cpu().numpy()
         answer_sound = finished.answer_sound.cpu().numpy()
-        with_duplicates = self._predictions(answer, answer_sound | network_sound)
-        alone = self._predictions(finished.network, network_sound)
+        alone = with_duplicates = self._predictions(finished.network, network_sound)
+        if finished.answer is not finished.network:
+            with_duplicates = self._predictions(answer, answer_sound | network_sound)
         kept = self._summariser.keep(answer.flatten(0, 1)) if self._keep_scores else None
         for row, gathered in enumerate(finished.products):
             if kept is not None:
@@ -129,7 +130,7 @@ class Results:
     def _share(self, product: int) -> float:
         first = self._plan.chunk.index.first_image
         known = self._plan.decisions.overrides.known[first[product] : first[product + 1]]
-        return float(known.mean()) if len(known) else 0.0
+        return np.count_nonzero(known) / len(known) if len(known) else 0.0
 
     def _add_error(self, product: int, reason: str) -> None:
         self._set(product, ProductResult(self._id(product), error=reason))

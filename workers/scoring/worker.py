@@ -19,9 +19,10 @@ from shared.domain.records import SCHEMA, Chunk, Job
 from shared.ports import Clock, Jobs, Objects
 from shared.settings import Settings
 from shared.swaps import update_job
-from workers.scoring import writing
-from workers.scoring.chunks import ChunkInput, ChunkResult
+from workers.scoring import copying, writing
+from workers.scoring.chunks import ChunkInput, ChunkResult, nothing_left
 from workers.scoring.claims import Claims
+from workers.scoring.copying import Prepared
 from workers.scoring.engines import CannotRunError, Engine, EngineFactory, Engines
 from workers.scoring.reading import ChunkReader
 
@@ -59,7 +60,7 @@ class Worker:
         self.engines = Engines(jobs, engine_factory, self._halved, settings.scoring.resident_engines)
         self._job = ""
         self._stopped = threading.Event()
-        self._fetch_seconds: dict[str, float] = {}
+        self._prepared: dict[str, Prepared] = {}  # by chunk, of those of the pipeline
 
     def stop(self) -> None:
         """Take nothing more and hand back, uncounted, what is held."""
@@ -126,6 +127,8 @@ class Worker:
     def _pipeline(self, job: Job, first: Chunk, waiting: list[str]) -> None:
         """Score `first` and what can run beside it, taken from `waiting`."""
         try:
+            if not self._prepare(job, first):
+                return
             engine = self._patiently(partial(self.engines.of, job.id))
             self.claims.ready = True
             self.claims.beat()  # at once: from now on a loss may be the chunk's own doing
@@ -143,6 +146,8 @@ class Worker:
             waiting.clear()
             if not understood:
                 raise EngineFailedError(words) from error
+        finally:
+            self._prepared.clear()
 
     def _inputs(self, job: Job, engine: Engine, first: Chunk, waiting: list[str]) -> Iterator[ChunkInput]:
         """Claimed chunks as the engine pulls them; runs in a thread of the engine's."""
@@ -153,8 +158,19 @@ class Worker:
             if self._patiently(partial(self._is_solo, waiting[0])):
                 return
             chunk = self._patiently(partial(self.claims.claim, waiting.pop(0)))
-            if chunk is not None:
+            if chunk is not None and self._prepare(job, chunk):
                 yield self._read(job, chunk)
+
+    def _prepare(self, job: Job, chunk: Chunk) -> bool:
+        """Whether anything is left for the engine; a chunk that is copied whole is stored here, without it."""
+        began = self._clock()
+        prepared = self._patiently(lambda: copying.prepare(self._jobs, job, chunk, self._reader.index(job, chunk)))
+        prepared.seconds["copy" if job.options.since else "fetch"] = self._clock() - began
+        self._prepared[chunk.id] = prepared
+        if prepared.rest.any():
+            return True
+        self._insist(partial(self._write, nothing_left(chunk.id)))
+        return False
 
     def _goes_on(self, job: Job, engine: Engine) -> bool:
         row = self._jobs.job(job.id)
@@ -168,8 +184,9 @@ class Worker:
 
     def _read(self, job: Job, chunk: Chunk) -> ChunkInput:
         began = self._clock()
-        read = self._patiently(partial(self._reader.read, job, chunk))
-        self._fetch_seconds[chunk.id] = self._clock() - began
+        prepared = self._prepared[chunk.id]
+        read = self._patiently(partial(self._reader.read, job, chunk, prepared.rest))
+        prepared.seconds["fetch"] = prepared.seconds.get("fetch", 0.0) + self._clock() - began
         return read
 
     def _write(self, result: ChunkResult) -> None:
@@ -186,9 +203,12 @@ class Worker:
         key = layout.chunk_scores(chunk.job, chunk.id, chunk.generation) if kept else ""
         if kept:
             self._objects.put(key, kept)
-        self._jobs.add_outcomes(writing.outcomes(chunk, result))
-        seconds = {"fetch": self._fetch_seconds.pop(chunk.id, 0.0), "write": self._clock() - began}
-        self.claims.end(chunk, partial(writing.finished, result=result, seconds=seconds, scores_key=key))
+        prepared = self._prepared[chunk.id]
+        self._jobs.add_outcomes(writing.outcomes(chunk, prepared, result))
+        seconds = prepared.seconds | {"write": self._clock() - began}
+        change = partial(writing.finished, result=result, copied=len(prepared.copied), seconds=seconds, scores_key=key)
+        self.claims.end(chunk, change)
+        self._prepared.pop(chunk.id, None)
 
     def _halved(self, batch_images: int) -> None:
         def change(row: Job) -> Job | None:

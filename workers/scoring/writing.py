@@ -8,11 +8,13 @@ from shared.domain import states
 from shared.domain.predictions import to_plain
 from shared.domain.records import Chunk, Outcome
 from workers.scoring.chunks import ChunkResult
+from workers.scoring.copying import Prepared
 
 
-def outcomes(chunk: Chunk, result: ChunkResult) -> list[Outcome]:
-    """One outcome per product, at its dataset-wide position."""
-    return [
+def outcomes(chunk: Chunk, prepared: Prepared, result: ChunkResult) -> list[Outcome]:
+    """One outcome per product, at its dataset-wide position: the copied ones and the engine's."""
+    places = np.flatnonzero(prepared.rest).tolist()
+    return prepared.copied + [
         Outcome(
             job=chunk.job,
             product=product.product,
@@ -22,9 +24,10 @@ def outcomes(chunk: Chunk, result: ChunkResult) -> list[Outcome]:
             overridden=product.overridden,
             predictions={name: to_plain(prediction) for name, prediction in product.predictions.items()},
             model_only={name: to_plain(prediction) for name, prediction in product.model_only.items()},
+            images=prepared.images[place],
             error=product.error,
         )
-        for place, product in enumerate(result.products)
+        for place, product in zip(places, result.products, strict=True)
     ]
 
 
@@ -37,14 +40,15 @@ def scores(result: ChunkResult) -> bytes:
     return file.getvalue()
 
 
-def finished(chunk: Chunk, result: ChunkResult, *, seconds: dict[str, float], scores_key: str) -> Chunk:
+def finished(chunk: Chunk, result: ChunkResult, *, copied: int, seconds: dict[str, float], scores_key: str) -> Chunk:
     """The chunk's row once its outcomes are stored; `seconds` are those outside the engine."""
     failed = sum(1 for product in result.products if product.error)
     return states.finish_chunk(
         chunk,
-        done=len(result.products) - failed,
+        done=len(result.products) - failed + copied,
         failed=failed,
         decided=result.decided,
+        copied=copied,
         scored_images=result.scored_images,
         precision=result.precision,
         batch_images=result.batch_images,

@@ -16,15 +16,24 @@ from shared.domain.views import ViewSpec
 _GROUP_PIXELS = 2**26  # 768 MiB as float32: bounds the device memory that large pictures take
 
 
-def resize(pictures: Sequence[Tensor], given: Input, device: torch.device) -> Tensor:
+def resize(pictures: Sequence[Tensor], given: Input, device: torch.device, out: Tensor | None = None) -> Tensor:
     """Pictures (each uint8 [height, width, 3] on the CPU) as float32 [n, 3, size, size] in 0..255 on `device`.
 
     Pictures of one size travel and are interpolated as one group. `squash` ignores the aspect ratio, `crop` takes the
-    centre square, `pad` keeps everything and fills up with `pad_colour`.
+    centre square, `pad` keeps everything and fills up with `pad_colour`. They go to `out`, by default a new tensor.
     """
-    out = torch.empty((len(pictures), 3, given.size, given.size), device=device)
-    for positions in _groups(pictures, device):
-        out[torch.tensor(positions, device=device)] = _fit(_upload([pictures[i] for i in positions], device), given)
+    if out is None:
+        out = torch.empty((len(pictures), 3, given.size, given.size), device=device)
+    for positions in _groups(pictures, given, device):
+        if device.type == "cpu" and tuple(pictures[positions[0]].shape[:2]) == (given.size, given.size):
+            for i in positions:  # straight to their rows
+                out[i].copy_(pictures[i].permute(2, 0, 1))
+            continue
+        fitted = _fit(_upload([pictures[i] for i in positions], device), given)
+        if len(positions) == len(pictures):
+            out.copy_(fitted)
+        else:
+            out[torch.tensor(positions, device=device)] = fitted.to(out.dtype)
     return out
 
 
@@ -38,28 +47,31 @@ def view(batch: Tensor, spec: ViewSpec, given: Input) -> Tensor:
 
 def normalise(batch: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Values 0..255 as (value / 255 - mean) / std per channel, channels-last in memory; shape and dtype stay."""
-    scale = torch.tensor([255.0 * s for s in std], device=batch.device).view(1, 3, 1, 1)
-    shift = torch.tensor([255.0 * m for m in mean], device=batch.device).view(1, 3, 1, 1)
-    return ((batch - shift) / scale).contiguous(memory_format=torch.channels_last)
+    count, channels, height, width = batch.shape
+    # row by row: three values at a time, as the channels alone would give, are too few for vector instructions
+    rows = batch.permute(0, 2, 3, 1).reshape(count, height, width * channels)
+    scale = torch.tensor([255.0 * s for s in std], device=batch.device).repeat(width)
+    shift = torch.tensor([255.0 * m for m in mean], device=batch.device).repeat(width)
+    return (rows - shift).div_(scale).view(count, height, width, channels).permute(0, 3, 1, 2)
 
 
-def _groups(pictures: Sequence[Tensor], device: torch.device) -> Iterator[list[int]]:
+def _groups(pictures: Sequence[Tensor], given: Input, device: torch.device) -> Iterator[list[int]]:
     """Positions of equally large pictures, by size, few enough together for the device."""
     by_size: dict[tuple[int, ...], list[int]] = {}
     for position, picture in enumerate(pictures):
         by_size.setdefault(tuple(picture.shape), []).append(position)
     for (height, width, _), positions in by_size.items():
-        together = 1 if device.type == "cpu" else max(1, _GROUP_PIXELS // (height * width))
+        alone = device.type == "cpu" and (height, width) != (given.size, given.size)
+        together = 1 if alone else max(1, _GROUP_PIXELS // (height * width))
         for start in range(0, len(positions), together):
             yield positions[start : start + together]
 
 
 def _upload(group: Sequence[Tensor], device: torch.device) -> Tensor:
-    """Equally large pictures as float32 [n, 3, height, width] on the device; bytes travel, from pinned memory."""
+    """Equally large pictures as uint8 [n, 3, height, width] on the device; they travel from pinned memory."""
     stacked = torch.empty((len(group), *group[0].shape), dtype=torch.uint8, pin_memory=device.type == "cuda")
     torch.stack(list(group), out=stacked)
-    moved = stacked.to(device, non_blocking=True)
-    return moved.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+    return stacked.to(device, non_blocking=True).permute(0, 3, 1, 2)
 
 
 def _fit(group: Tensor, given: Input) -> Tensor:
@@ -85,7 +97,7 @@ def _interpolate(batch: Tensor, given: Input, size: tuple[int, int]) -> Tensor:
         return batch
     if batch.device.type == "cpu" and len(batch) > 1:
         return torch.cat([_interpolate(batch[i : i + 1], given, size) for i in range(len(batch))])
-    batch = batch.contiguous()
+    batch = batch.to(torch.float32, memory_format=torch.contiguous_format)
     if given.interpolation == "nearest":
         return functional.interpolate(batch, size, mode="nearest-exact")
     resized = functional.interpolate(
