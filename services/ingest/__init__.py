@@ -18,14 +18,13 @@ from shared import layout
 from shared.domain.errors import BadInputError, ConflictError
 from shared.domain.records import Ingest
 from shared.domain.taxonomy import parse
-from shared.ports import Objects
 from shared.settings import IngestSettings, Settings
 
 if TYPE_CHECKING:
     from shared.packs import Manifest
     from shared.wiring import Stores
 
-__all__ = ["IngestProgress", "IngestRequest", "run"]
+__all__ = ["IngestProgress", "IngestRequest", "check_name", "run"]
 
 _MOST_PROCESSES = 4  # by default: they outrun most disks, and stay below 512 MiB of memory together
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -72,9 +71,8 @@ def run(
             clear(stores.objects, request.dataset)
             return read_manifest(stores.objects, request.dataset)
         try:
-            accounts = _write_packs(
-                stores.objects, settings.ingest, ingest, source, categories, Meter(report, source.size, clock)
-            )
+            meter = Meter(report, source.size, clock)
+            accounts = _write_packs(stores, settings.ingest, ingest, source, categories, meter)
             return close(stores.objects, stores.catalog, ingest, source, accounts, categories, now())
         except BadInputError:
             _remove(stores, request.dataset)
@@ -82,17 +80,24 @@ def run(
 
 
 def _write_packs(
-    objects: Objects,
+    stores: "Stores",
     settings: IngestSettings,
     ingest: Ingest,
     source: Source,
     categories: Categories | None,
     meter: Meter,
 ) -> list[PackAccount]:
+    from services.ingest.ending import product_rows, read_columns
+
     known = None if categories is None else frozenset(categories.taxonomy.category_ids.tolist())
-    target = Target(objects, ingest.dataset, Rules(known, ingest.allow_bad, settings.chain_documents), settings)
+    target = Target(stores.objects, ingest.dataset, Rules(known, ingest.allow_bad, settings.chain_documents), settings)
+    accounts = []
     with closing(_packs(target, source, ingest.processes, meter)) as packs:
-        accounts = list(_accepted(packs, source, ingest.allow_bad))
+        for account in _accepted(packs, source, ingest.allow_bad):
+            # in dump order and while other processes read on; of a repeated product the first row stays
+            index = read_columns(stores.objects, ingest.dataset, account.number)
+            stores.catalog.add_products(product_rows(ingest.dataset, account.number, index))
+            accounts.append(account)
     if source.path is not None and identity(source.path) != source.identity:
         raise BadInputError(source.name, "it changed while it was read", remedy="ingest it when it is complete")
     meter.report()
@@ -138,10 +143,15 @@ def _read_categories(path: Path) -> Categories:
     return Categories(content, parse(content, str(path)))
 
 
-def _checked(request: IngestRequest, source: Source, categories: Categories | None, settings: Settings) -> Ingest:
-    if not _NAME.fullmatch(request.dataset):
+def check_name(option: str, name: str) -> None:
+    """Raise BadInputError for what cannot be the name of a dataset, given with `option`."""
+    if not _NAME.fullmatch(name):
         remedy = "use letters, digits, '.', '_' and '-', beginning with a letter or digit"
-        raise BadInputError("--dataset", f"'{request.dataset}' is no name of a dataset", remedy=remedy)
+        raise BadInputError(option, f"'{name}' is no name of a dataset", remedy=remedy)
+
+
+def _checked(request: IngestRequest, source: Source, categories: Categories | None, settings: Settings) -> Ingest:
+    check_name("--dataset", request.dataset)
     if request.allow_bad < 0:
         raise BadInputError("--allow-bad", f"{request.allow_bad} is negative", remedy="give 0 or more")
     processes = min(os.cpu_count() or 1, _MOST_PROCESSES) if request.processes is None else request.processes

@@ -1,7 +1,6 @@
 """One product document in a buffer, walked by offsets: everything is checked and nothing is decoded or copied."""
 
 import re
-from struct import Struct
 
 from services.ingest.bson_elements import INT32, INT64, NAMES, elements
 
@@ -21,60 +20,6 @@ def walk(data: bytes, start: int, end: int) -> Walked:
 
     Raises DamagedError for bytes that are no BSON document and RefusedError for a document that is no product.
     """
-    return _walk_usual(data, start, end) or _walk_any(data, start, end)
-
-
-_ID32 = Struct("<5si6si3si9siB")  # _id, then imgs up to the first byte of its first picture
-_ID64 = Struct("<5sq6si3si9siB")
-_NEXT = Struct("<B3si9siB")  # the end of one document of imgs, then the next up to its picture
-_TAIL32 = Struct("<13siB")
-_TAIL64 = Struct("<13sqB")
-_IDS = (b"\x10_id\x00", b"\x12_id\x00")
-_KEYS = [b"\x03%d\x00" % i for i in range(10)]
-_SHORTEST = 64  # bytes of a document that the structs above may be laid over
-
-
-def _walk_usual(data: bytes, start: int, end: int) -> Walked | None:
-    """The layout that a dump has nearly always, `_id`, `imgs`, `category_id?`; None for anything else."""
-    if end - start < _SHORTEST:
-        return None
-    head, at = (_ID32, start + 19) if data[start + 4] == 0x10 else (_ID64, start + 23)
-    name, product_id, imgs, array, key, inner, picture, size, subtype = head.unpack_from(data, start + 4)
-    last = at + array - 1  # the array's own end
-    if name not in _IDS or imgs != b"\x04imgs\x00" or last >= end:
-        return None
-    offsets = []
-    lengths = []
-    at += 7
-    for expected in _KEYS:
-        if key != expected or picture != b"\x05picture\x00" or subtype or size != inner - 19 or size <= 0:
-            return None
-        offsets.append(at + 18)
-        lengths.append(size)
-        at += inner
-        if at + 20 > last:
-            break
-        terminator, key, inner, picture, size, subtype = _NEXT.unpack_from(data, at - 1)
-        if terminator:
-            return None
-        at += 3
-    if at != last or data[at - 1] or data[at]:
-        return None
-    category = _usual_category(data, last + 1, end)
-    return category and (product_id, category[0], offsets, lengths)
-
-
-def _usual_category(data: bytes, at: int, end: int) -> tuple[int | None] | None:
-    if end - at == 18:
-        name, category_id, terminator = _TAIL32.unpack_from(data, at)
-        return None if terminator or name != b"\x10category_id\x00" else (category_id,)
-    if end - at == 22:
-        name, category_id, terminator = _TAIL64.unpack_from(data, at)
-        return None if terminator or name != b"\x12category_id\x00" else (category_id,)
-    return (None,) if end - at == 1 and not data[at] else None
-
-
-def _walk_any(data: bytes, start: int, end: int) -> Walked:
     found: dict[bytes, tuple[int, int, int]] = {}
     repeated = ""
     for kind, name, at, stop in elements(data, start, end):

@@ -17,7 +17,7 @@ from services.ingest.sources import Categories, Source
 from shared import layout
 from shared.domain.errors import BadInputError
 from shared.domain.records import Dataset, Ingest, ProductRow
-from shared.packs import NO_CATEGORY, BadDocument, Int64, Manifest, PackIndex, PackRef, index_to_parquet, read_index
+from shared.packs import NO_CATEGORY, BadDocument, Int64, Manifest, PackIndex, PackRef, index_to_parquet
 from shared.ports import Catalog, Objects
 
 _SORTED_RECORD = np.dtype([("id", "<i8"), ("content", "V16")])
@@ -90,7 +90,7 @@ def close(
     categories: Categories | None,
     now: float,
 ) -> Manifest:
-    """Make a dataset of the packs that are written.
+    """Make a dataset of the packs that are written, whose products have their rows already.
 
     Raises BadInputError for a repeated product with other content, and where no product is left.
     """
@@ -117,13 +117,16 @@ def close(
         packs=tuple(refs),
         bad=tuple(bad),
     )
-    for ref in refs:
-        catalog.add_products(_rows(dataset, ref.number, read_index(objects, dataset, ref)))
-    objects.put(layout.manifest(dataset), json.dumps(manifest.plain(), indent=1).encode())
-    catalog.add_dataset(_row(manifest, now))
-    catalog.end_ingest(dataset, "complete")
-    clear(objects, dataset)
+    publish(objects, catalog, manifest, now)
     return manifest
+
+
+def publish(objects: Objects, catalog: Catalog, manifest: Manifest, now: float) -> None:
+    """Make a dataset of which everything else is written visible: its manifest, then its rows."""
+    objects.put(layout.manifest(manifest.dataset), json.dumps(manifest.plain(), indent=1).encode())
+    catalog.add_dataset(_row(manifest, now))
+    catalog.end_ingest(manifest.dataset, "complete")
+    clear(objects, manifest.dataset)
 
 
 def clear(objects: Objects, dataset: str) -> None:
@@ -203,7 +206,8 @@ def _write_indexes(
     return refs, labelled
 
 
-def _rows(dataset: str, pack: int, index: PackIndex) -> Iterator[ProductRow]:
+def product_rows(dataset: str, pack: int, index: PackIndex) -> Iterator[ProductRow]:
+    """The rows of the products of a pack."""
     columns = (index.product_id, index.category_id, index.offset, index.length, np.diff(index.first_image))
     for product_id, category_id, offset, length, images in zip(*(column.tolist() for column in columns), strict=True):
         yield ProductRow(

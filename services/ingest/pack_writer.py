@@ -4,17 +4,17 @@ Worker processes import this module, so it stays clear of pyarrow.
 """
 
 import json
-from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from hashlib import md5, sha256
+from hashlib import md5
 from io import BytesIO
 from typing import Any
 
 import numpy as np
 
-from services.ingest.bson_elements import DamagedError, check_length
-from services.ingest.bson_walk import RefusedError, walk
+from services.ingest.bson_blocks import Int64, Products, follow, walk_all
+from services.ingest.bson_elements import INT32, DamagedError, check_length
+from services.ingest.bson_walk import RefusedError
 from services.ingest.window import Window, find_start
 from shared import layout
 from shared.domain.records import Record
@@ -62,7 +62,6 @@ class PackAccount(Record):
     images: int = 0
     unrecognised: int = 0
     bytes: int = 0
-    digest: str = ""
     bad: tuple[tuple[int, str], ...] = ()  # (offset in the source, reason)
     stopped: bool = False
 
@@ -71,15 +70,24 @@ class Columns:
     """The index of a pack while it grows. Offsets count from the start of the pack, positions from the source's."""
 
     def __init__(self) -> None:
-        self.product_id = array("q")
-        self.position = array("q")
-        self.offset = array("q")
-        self.length = array("q")
-        self.category_id = array("q")
-        self.images = array("q")
-        self.image_offset = array("q")
-        self.image_length = array("q")
+        self.product_id = bytearray()
+        self.position = bytearray()
+        self.offset = bytearray()
+        self.length = bytearray()
+        self.category_id = bytearray()
+        self.images = bytearray()
+        self.image_offset = bytearray()
+        self.image_length = bytearray()
         self.image_md5 = bytearray()
+
+    def __len__(self) -> int:
+        return len(self.product_id) // 8
+
+    def add(self, **more: Int64 | bytes) -> None:
+        """Append to every column: int64[n or m], or m MD5s."""
+        for name, values in more.items():
+            column: bytearray = getattr(self, name)
+            column += values if isinstance(values, bytes) else values.tobytes()
 
     def to_npz(self) -> bytes:
         """As NumPy arrays of int64; an MD5 is two of them, as bytes."""
@@ -106,26 +114,20 @@ class PackWalk:
         self._window = window
         self._limit = limit
         self._rules = rules
+        self._categories = None if rules.categories is None else np.array(sorted(rules.categories), dtype=np.int64)
         self._advance = advance
-        self._digest = sha256()
 
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the content so far."""
-        return self._digest.hexdigest()
-
-    def content(self) -> Iterator[bytes]:
-        """The good documents, block by block. Raises what stops the pack."""
+    def content(self) -> Iterator[bytes | memoryview]:
+        """The good documents in blocks, each void when the next is asked for. Raises what stops the pack."""
         more = True
         while more:
-            begun, documents, bad = self.position, len(self.columns.product_id), len(self.bad)
+            begun, documents, bad = self.position, len(self.columns), len(self.bad)
             block, more = self._block()
-            self._digest.update(block)
             self.written += len(block)
-            self._advance(self.position - begun, len(self.columns.product_id) - documents, len(self.bad) - bad)
+            self._advance(self.position - begun, len(self.columns) - documents, len(self.bad) - bad)
             yield block
 
-    def _block(self) -> tuple[bytes, bool]:
+    def _block(self) -> tuple[bytes | memoryview, bool]:
         """The next good documents in a row, and whether the pack goes on after them."""
         window = self._window
         while True:
@@ -133,8 +135,10 @@ class PackWalk:
             at, reason, length = self._take_all(data, begin)
             self.position = window.base + at
             if reason:
+                block = bytes(data[begin:at])  # the search for the next document makes the view void
                 self._pass_over(reason, length)
-            if reason or at > begin or self.position >= self._limit:
+                return block, self.position < self._limit
+            if at > begin or self.position >= self._limit:
                 return data[begin:at], self.position < self._limit
             window.drop(self.position)
             if not window.grow():
@@ -143,61 +147,70 @@ class PackWalk:
                     self._pass_over_end(left)
                 return b"", bool(left)
 
-    def _take_all(self, data: bytes, begin: int) -> tuple[int, str, int]:
+    def _take_all(self, data: memoryview, begin: int) -> tuple[int, str, int]:
         """Take the whole good documents of `data` from `begin` on.
 
         Returns where they end and, if a bad document is there, why it is bad and its length, 0 if that is unknown.
         """
-        at, size, limit = begin, len(data), self._limit - self._window.base
+        at, limit = begin, self._limit - self._window.base
         self._shift = self.written - begin
-        while at < limit and size - at >= 4:
-            length = int.from_bytes(data[at : at + 4], "little", signed=True)
-            try:
-                check_length(length)
-                if at + length > size:
-                    break
-                self._take(data, at, length)
-            except DamagedError as error:
-                return at, str(error), 0
-            except RefusedError as error:
-                return at, str(error), length
-            at += length
+        while at < limit and len(data) - at >= 4:
+            places = follow(data, at, limit)
+            if len(places) == 1:
+                try:
+                    check_length(INT32.unpack_from(data, at)[0])
+                except DamagedError as error:
+                    return at, str(error), 0
+                break
+            products, fault = self._checked(*walk_all(data, places))
+            self._take(data, places[: len(products) + 1], products)
+            at = int(places[len(products)])
+            if fault:
+                length = int(places[len(products) + 1]) - at
+                return at, str(fault), length if isinstance(fault, RefusedError) else 0
         return at, "", 0
 
-    def _take(self, data: bytes, at: int, length: int) -> None:
-        product_id, category_id, image_offsets, image_lengths = walk(data, at, at + length)
-        if category_id is not None:
-            self._check_category(category_id)
-        columns, shift = self.columns, self._shift
-        columns.product_id.append(product_id)
-        columns.position.append(self._window.base + at)
-        columns.offset.append(at + shift)
-        columns.length.append(length)
-        columns.category_id.append(NO_CATEGORY if category_id is None else category_id)
-        columns.images.append(len(image_offsets))
-        columns.image_length.extend(image_lengths)
-        for offset, size in zip(image_offsets, image_lengths, strict=True):
-            picture = data[offset : offset + size]
-            columns.image_offset.append(offset + shift)
-            columns.image_md5 += md5(picture).digest()
-            if not is_picture(picture):
-                self.unrecognised += 1
+    def _checked(self, products: Products, fault: Exception | None) -> tuple[Products, Exception | None]:
+        """The products up to the first whose category is refused, and the fault that comes first."""
+        refused = products.labelled
+        if self._categories is not None:
+            refused = refused & ~np.isin(products.category_id, self._categories)
+        if not refused.any():
+            return products, fault
+        row = int(refused.argmax())
+        category_id = int(products.category_id[row])
+        if self._categories is None:
+            return products.first(row), RefusedError(f"it has category_id {category_id}, {NO_CATEGORIES}")
+        return products.first(row), RefusedError(f"category_id {category_id} is not in the category file")
 
-    def _check_category(self, category_id: int) -> None:
-        if self._rules.categories is None:
-            raise RefusedError(f"it has category_id {category_id}, {NO_CATEGORIES}")
-        if category_id not in self._rules.categories:
-            raise RefusedError(f"category_id {category_id} is not in the category file")
+    def _take(self, data: memoryview, places: Int64, products: Products) -> None:
+        """Note the products, which lie in `data` from each place to the next."""
+        pictures = [
+            data[offset : offset + size]
+            for offset, size in zip(products.image_offset.tolist(), products.image_length.tolist(), strict=True)
+        ]
+        self.columns.add(
+            product_id=products.product_id,
+            position=places[:-1] + self._window.base,
+            offset=places[:-1] + self._shift,
+            length=np.diff(places),
+            category_id=np.where(products.labelled, products.category_id, NO_CATEGORY),
+            images=products.images,
+            image_offset=products.image_offset + self._shift,
+            image_length=products.image_length,
+            image_md5=b"".join([md5(picture).digest() for picture in pictures]),
+        )
+        self.unrecognised += sum(not is_picture(bytes(picture[:12])) for picture in pictures)
 
     def _pass_over(self, reason: str, length: int) -> None:
         """Note the bad document at `position` and go on after it; where that is, is searched if `length` is 0."""
-        head = self._window.data[:1024] if self.position == 0 and length == 0 else b""
+        head = bytes(self._window.data[:1024]) if self.position == 0 and length == 0 else b""
         self._note(self.position, _kind_of_file(head) or reason)
         self.position = self.position + length if length else self._next_start()
 
     def _pass_over_end(self, size: int) -> None:
         """The source ends within the document at `position`, of which `size` bytes are there."""
-        begun, head = self.position, self._window.data[:1024]
+        begun, head = self.position, bytes(self._window.data[:1024])
         length = int.from_bytes(head[:4], "little", signed=True)
         self.position = self._next_start()
         if self.position < self._window.stop:
@@ -225,13 +238,12 @@ def write_pack(objects: Objects, window: Window, place: PackPlace, rules: Rules,
     """
     start = window.base
     walk_ = PackWalk(window, place.limit, rules, advance)
-    key = layout.ingest_pack(place.dataset, place.number)
-    known = _known_digest(objects, place)
+    key, pack = layout.ingest_pack(place.dataset, place.number), layout.pack(place.dataset, place.number)
     try:
-        content = list(walk_.content()) if known else walk_.content()
-        if walk_.digest != known:
+        known = [bytes(block) for block in walk_.content()] if objects.exists(key) else None
+        if known is None or not _is_stored(objects, pack, known):
             objects.delete(key)
-            objects.put(layout.pack(place.dataset, place.number), content)
+            objects.put(pack, walk_.content() if known is None else known)
     except _TooManyBad:
         return PackAccount(number=place.number, start=start, end=walk_.position, bad=tuple(walk_.bad), stopped=True)
     objects.put(layout.ingest_columns(place.dataset, place.number), walk_.columns.to_npz())
@@ -239,11 +251,10 @@ def write_pack(objects: Objects, window: Window, place: PackPlace, rules: Rules,
         number=place.number,
         start=start,
         end=walk_.position,
-        documents=len(walk_.columns.product_id),
-        images=len(walk_.columns.image_length),
+        documents=len(walk_.columns),
+        images=len(walk_.columns.image_length) // 8,
         unrecognised=walk_.unrecognised,
         bytes=walk_.written,
-        digest=walk_.digest,
         bad=tuple(walk_.bad),
     )
     objects.put(key, json.dumps(account.plain()).encode())
@@ -256,9 +267,9 @@ def read_account(objects: Objects, dataset: str, number: int) -> PackAccount | N
     return PackAccount.from_plain(json.loads(objects.read(key))) if objects.exists(key) else None
 
 
-def _known_digest(objects: Objects, place: PackPlace) -> str:
-    account = read_account(objects, place.dataset, place.number)
-    return account.digest if account else ""
+def _is_stored(objects: Objects, key: str, content: list[bytes]) -> bool:
+    with objects.open(key) as stored:
+        return all(stored.read(len(block)) == block for block in content) and not stored.read(1)
 
 
 def is_picture(picture: bytes) -> bool:

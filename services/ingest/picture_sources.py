@@ -9,8 +9,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
-import bson
-
 from services.ingest.bson_elements import MAX_DOCUMENT
 from services.ingest.pack_writer import is_picture
 from shared.domain.errors import BadInputError
@@ -89,6 +87,8 @@ class PictureSource:
         }
         if product.category_id is not None:
             document["category_id"] = product.category_id
+        import bson  # the processes that write packs start faster without it
+
         encoded: bytes = bson.encode(document)
         self._places[self._position] = place, why
         self._position += len(encoded)

@@ -7,7 +7,7 @@ from pathlib import Path
 from services.ingest.pack_writer import Advance, PackAccount, PackPlace, Rules, read_account, write_pack
 from services.ingest.processes import Processes
 from services.ingest.progress import Meter
-from services.ingest.window import Window, find_start
+from services.ingest.window import Window, find_start, reader_of
 from shared.ports import Objects
 from shared.settings import IngestSettings
 
@@ -35,7 +35,7 @@ def write_range(target: Target, path: Path, number: int, start: int | None, adva
     begin = place.limit - target.settings.pack_bytes
     with path.open("rb", buffering=0) as file:
         file.seek(begin if start is None else start)
-        window = Window(file.read, file.tell(), target.settings.block_bytes)
+        window = Window(file.readinto, file.tell(), target.settings.block_bytes)
         if start is None and find_start(window, begin, target.rules.chain_documents, place.limit) is None:
             return None
         return write_pack(target.objects, window, place, target.rules, advance)
@@ -43,7 +43,7 @@ def write_range(target: Target, path: Path, number: int, start: int | None, adva
 
 def packs_of_stream(target: Target, read: Callable[[int], bytes], meter: Meter) -> Iterator[PackAccount]:
     """Write the packs of a source that is read once, from its start."""
-    window = Window(read, 0, target.settings.block_bytes)
+    window = Window(reader_of(read), 0, target.settings.block_bytes)
     number = 0
     while window.holds(window.base + 1):
         account = write_pack(target.objects, window, target.place(number), target.rules, meter.advance)

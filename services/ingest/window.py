@@ -2,25 +2,41 @@
 
 from collections.abc import Callable
 
-from services.ingest.bson_elements import DamagedError, check_document, check_length
+from services.ingest.bson_elements import INT32, DamagedError, check_document, check_length
 from services.ingest.bson_walk import START
 from shared.domain.errors import FailedError
 
 _LONGEST_START = 13  # bytes of the longest match of START
 
+Reader = Callable[[memoryview], int | None]
+"""`readinto` of a source: fills what it is given from the start and returns how many bytes, 0 at the end."""
+
+
+def reader_of(read: Callable[[int], bytes]) -> Reader:
+    """A reader of a source that only knows `read(n)`, which gives the next 1..n bytes, none at the end."""
+
+    def read_into(room: memoryview) -> int:
+        block = read(len(room))
+        room[: len(block)] = block
+        return len(block)
+
+    return read_into
+
 
 class Window:
     """The bytes from `base` on of a source that is read forward in blocks, a few of them at a time.
 
-    All positions are offsets in the source. `data[i]` is the byte at `base + i`.
+    All positions are offsets in the source. `data[i]` is the byte at `base + i`; `drop` makes the view void, as all
+    blocks share one buffer.
     """
 
-    def __init__(self, read: Callable[[int], bytes], base: int, block_bytes: int) -> None:
-        """`read(n)` gives the next 1..n bytes, none at the end; the first are those at `base`."""
-        self._read = read
+    def __init__(self, read_into: Reader, base: int, block_bytes: int) -> None:
+        """The first bytes that `read_into` gives are those at `base`."""
+        self._read_into = read_into
         self._block_bytes = block_bytes
+        self._room = memoryview(bytearray(block_bytes))
         self.base = base
-        self.data = b""
+        self.data = self._room[:0]
         self.ended = False
 
     @property
@@ -30,20 +46,22 @@ class Window:
 
     def drop(self, position: int) -> None:
         """Forget the bytes before `position`."""
-        self.data = self.data[position - self.base :]
+        left = self.data[position - self.base :]
+        self._room[: len(left)] = left
+        self.data = self._room[: len(left)]
         self.base = position
 
     def grow(self) -> bool:
-        """Read one more block; False at the end of the source."""
-        try:
-            block = b"" if self.ended else self._read(self._block_bytes)
-        except OSError as error:
-            raise FailedError(
-                f"the source cannot be read on at offset {self.stop}: {error.strerror or error}"
-            ) from error
-        self.ended = not block
-        self.data += block
-        return bool(block)
+        """Read one more block, or less where the buffer has room for less; False at the end of the source."""
+        have = len(self.data)
+        if have == len(self._room):
+            wider = memoryview(bytearray(have + max(have, self._block_bytes)))
+            wider[:have] = self.data
+            self._room = wider
+        count = self._read(self._room[have : have + self._block_bytes])
+        self.ended = not count
+        self.data = self._room[: have + count]
+        return bool(count)
 
     def holds(self, stop: int) -> bool:
         """Read on until the bytes before `stop` are here; False if the source ends before."""
@@ -56,8 +74,16 @@ class Window:
         """The length field at `position`; None where the source ends within it."""
         if not self.holds(position + 4):
             return None
-        at = position - self.base
-        return int.from_bytes(self.data[at : at + 4], "little", signed=True)
+        length: int = INT32.unpack_from(self.data, position - self.base)[0]
+        return length
+
+    def _read(self, room: memoryview) -> int:
+        try:
+            return 0 if self.ended else self._read_into(room) or 0
+        except OSError as error:
+            raise FailedError(
+                f"the source cannot be read on at offset {self.stop}: {error.strerror or error}"
+            ) from error
 
 
 def find_start(window: Window, position: int, chain: int, limit: int | None = None) -> int | None:
@@ -89,7 +115,8 @@ def _chains(window: Window, position: int, chain: int) -> bool:
             check_length(length)
             if not window.holds(position + length):
                 return False
-            check_document(window.data, position - window.base, position - window.base + length)
+            at = position - window.base
+            check_document(bytes(window.data[at : at + length]), 0, length)
         except DamagedError:
             return False
         position += length

@@ -15,7 +15,7 @@ def document(number: int, size: int) -> bytes:
 
 
 def window(content: bytes, base: int = 0, block_bytes: int = 64) -> Window:
-    return Window(io.BytesIO(content[base:]).read, base, block_bytes)
+    return Window(io.BytesIO(content[base:]).readinto, base, block_bytes)
 
 
 sizes = st.lists(st.integers(0, 300), min_size=1, max_size=20)
@@ -67,7 +67,7 @@ def test_a_search_keeps_only_the_last_blocks() -> None:
 
 
 def test_a_source_that_breaks_off_is_named_with_the_offset() -> None:
-    def read(count: int) -> bytes:
+    def read(room: memoryview) -> int:
         raise OSError(5, "Input/output error")
 
     with pytest.raises(FailedError, match="at offset 7: Input/output error"):
