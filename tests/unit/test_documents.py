@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.app import app
+from services.cli.verbs import app
 from shared import ensemble_file
 
 REPOSITORY = Path(__file__).parent.parent.parent

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.domain.intervals import accuracy, wilson
+from shared.domain.intervals import Accuracy, accuracy, wilson
 
 counts = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -53,3 +53,20 @@ def test_more_successes_than_trials_are_a_defect() -> None:
 
 def test_the_text_names_share_interval_and_n() -> None:
     assert str(accuracy(236, 290)) == "0.814 (0.765-0.854, n=290)"
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "plain"),
+    [
+        (
+            3,
+            4,
+            {"accuracy": 0.75, "n": 4, "interval": [pytest.approx(0.3006, abs=1e-4), pytest.approx(0.9544, abs=1e-4)]},
+        ),
+        (0, 0, {"accuracy": None, "n": 0, "interval": None}),
+    ],
+)
+def test_what_a_run_stores_comes_back(successes: int, n: int, plain: dict[str, object]) -> None:
+    found = accuracy(successes, n)
+    assert found.plain() == plain
+    assert str(Accuracy.from_plain(found.plain())) == str(found)

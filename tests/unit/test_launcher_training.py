@@ -116,6 +116,7 @@ def test_all_members_are_trained_parents_first_and_one_at_a_time(shop: Bench, en
     assert order.index("first") < order.index("child") < order.index("grandchild")
     assert shop.launcher.running_at_once == 1
     assert {attempt for _, attempt in shop.launcher.launched} == {1}
+    assert {run.ended for run in shop.stores.runs.runs()} == {5.0}
     assert shop.reports[-1].done == shop.reports[-1].total == 16
     assert shop.launcher.processes == {}
 

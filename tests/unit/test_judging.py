@@ -1,0 +1,157 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from shared.domain.errors import BadInputError
+from shared.domain.records import JobOptions
+from tests.judging_scene import IDS, Answer, Scene
+
+SKIPPING = JobOptions(image_duplicates="unique", product_duplicates="unique", skip_decided=True)
+
+
+@pytest.fixture
+def scene(tmp_path, make_dataset):
+    return Scene(tmp_path, make_dataset)
+
+
+def test_another_dataset_is_judged_with_and_without_duplicates(scene):
+    scene.answers = {100: Answer(alone=(1, 0.8)), 101: Answer(error="not read")}
+    scene.score()
+    found = scene.evaluate(dict.fromkeys(IDS, 1000) | {1: 1000})
+    for one in found.combinations:
+        assert one.with_duplicates is not None
+        assert one.without_duplicates is not None
+        assert (one.with_duplicates.n, one.with_duplicates.share) == (40, 39 / 40)
+        assert (one.without_duplicates.n, one.without_duplicates.share) == (40, 38 / 40)
+        assert one.trained == 0
+    assert (found.labels, found.unknown, found.judged, found.errors, found.shared) == (41, 1, 40, 1, 0)
+
+
+def test_an_error_is_wrong_on_every_level(scene):
+    scene.answers = {101: Answer(error="not read"), 102: Answer(both=(1, 0.9))}
+    scene.score()
+    quality = scene.evaluate().default.quality_with_duplicates
+    assert [level.share for level in quality.levels] == [39 / 40, 39 / 40, 38 / 40]
+    assert quality.top5.share == 39 / 40
+
+
+def test_the_own_dataset_is_judged_on_what_members_and_their_parents_held_out(scene):
+    scene.on_training_dataset()
+    scene.score()
+    found = scene.evaluate()
+    sizes = {one.combination: one.without_duplicates and one.without_duplicates.n for one in found.combinations}
+    a, both = len(scene.held_out("A")), len(scene.held_out("A", "B"))
+    assert sizes == {"one": a, "two": both, "warm": both, "none": None, "last": a}
+    assert 0 < both < a
+    assert [one.with_duplicates for one in found.combinations] == [None] * 5
+    assert found.own_dataset
+    assert found.detail.with_duplicates is False
+    assert (found.detail.n, found.detail.sources) == (a, ())
+
+
+def test_errors_count_where_they_are_judged_only(scene):
+    scene.on_training_dataset()
+    scene.answers = {product: Answer(error="not read") for product in IDS}
+    scene.score()
+    found = scene.evaluate()
+    assert found.errors == found.judged == len(scene.held_out("A"))
+    assert found.errors < 40
+
+
+@pytest.mark.parametrize("products", [40, 50])
+def test_a_copy_of_the_training_dataset_is_recognised_by_ids_and_pictures(scene, make_dataset, products):
+    """Relabelled (40 products, another fingerprint) or grown: what members were trained on is not judged."""
+    copy = make_dataset(scene.stores.objects, "copy", products=products)
+    scene.job = replace(scene.job, dataset="copy", dataset_fingerprint=f"{copy.fingerprint}, relabelled")
+    ids = range(100, 100 + products)
+    scene.score(ids)
+    found = scene.evaluate(dict.fromkeys(ids, 1000))
+    held_out = len(scene.held_out("A"))
+    one = found.default
+    assert (found.shared, found.own_dataset, one.trained) == (40, False, 40 - held_out)
+    assert one.without_duplicates.n == held_out + products - 40
+    assert (one.with_duplicates.n if one.with_duplicates else 0) == products - 40, "the table knows the other labels"
+    words = f"40 labelled products are in the training dataset 'tiny' too (same id and first image): {40 - held_out:,}"
+    assert any(note.startswith(words) for note in found.notes())
+
+
+def test_equal_ids_with_other_pictures_are_other_products(scene):
+    scene.score()
+    assert scene.evaluate().shared == 0
+
+
+def test_decided_products_that_skipped_the_networks(scene):
+    scene.job = replace(scene.job, options=SKIPPING)
+    scene.default = Answer(alone=None, source="product duplicate")
+    scene.score()
+    found = scene.evaluate()
+    assert found.default.without_duplicates is None
+    assert found.default.with_duplicates.n == 40
+    assert [(one.source, one.network) for one in found.detail.sources] == [("product duplicate", None)]
+    assert found.detail.calibration_without_duplicates is None
+
+
+def test_the_own_dataset_without_what_skipped_the_networks_is_refused(scene):
+    scene.on_training_dataset()
+    scene.job = replace(scene.job, options=SKIPPING)
+    scene.score()
+    with pytest.raises(BadInputError, match="decided ones skipped the networks; score --no-skip-decided"):
+        scene.evaluate()
+
+
+def test_a_job_without_answers_says_so(scene):
+    scene.job = replace(scene.job, state="cancelled")
+    with pytest.raises(BadInputError, match="job j: it is cancelled and has no answers"):
+        scene.evaluate()
+    scene.score([100])
+    with pytest.raises(BadInputError, match="--labels: none of its products is in this job"):
+        scene.evaluate({7: 1000})
+
+
+def test_sources_are_shares_of_all_products_and_carry_what_the_networks_say(scene):
+    by_image = Answer(both=(0, 1.0), alone=(1, 0.6), source="image duplicate")
+    scene.answers = dict.fromkeys(range(100, 110), by_image) | {110: Answer(error="not read")}
+    scene.score()
+    model, image, error = scene.evaluate().detail.sources
+    assert (model.source, image.source, error.source) == ("model", "image duplicate", "error")
+    assert [one.coverage.share for one in (model, image, error)] == [29 / 40, 10 / 40, 1 / 40]
+    assert [one.accuracy.share for one in (model, image, error)] == [1.0, 1.0, 0.0]
+    assert [one.network.share for one in (model, image, error)] == [1.0, 0.0, 0.0]
+
+
+def test_mistakes_the_most_certain_first_and_pairs_the_most_frequent_first(scene):
+    scene.answers = {
+        100: Answer(both=(1, 0.7)),
+        101: Answer(both=(2, 0.95), source="product duplicate"),
+        102: Answer(both=(1, 0.8)),
+    }
+    scene.score()
+    detail = scene.evaluate().detail
+    assert [(one.product, one.said, one.probability) for one in detail.mistakes] == [
+        (101, 1002, 0.95),
+        (102, 1001, 0.8),
+        (100, 1001, 0.7),
+    ]
+    assert [one.source for one in detail.mistakes] == ["product duplicate", "model", "model"]
+    assert [(one.known, one.said, one.count, one.example.product) for one in detail.pairs] == [
+        (1000, 1001, 2, 102),
+        (1000, 1002, 1, 101),
+    ]
+    assert [(one.category_id, one.recall.share, one.said) for one in detail.categories] == [(1000, 37 / 40, 37)]
+
+
+@pytest.mark.parametrize(
+    "known", [{100: 1000}, {100: 1001}, dict.fromkeys(IDS, 1000), dict(zip(IDS, [1000, 1001] * 20, strict=True))]
+)
+@pytest.mark.parametrize("answer", [Answer(), Answer(error="not read"), Answer(alone=None), Answer(both=(2, 1.0))])
+def test_every_case_gives_json_without_nan(scene, known, answer):
+    """One product, one class, all wrong, all errors, and a home of which no run has a file; warnings are errors."""
+    scene.default = answer
+    scene.score()
+    found = scene.evaluate(known)
+    plain = json.loads(json.dumps(found.plain(), allow_nan=False))
+    assert plain["schema"] == 1
+    assert plain["combinations"][0]["with_duplicates"]["n"] == len(known)
+    assert plain["errors"] == (len(known) if answer.error else 0)
+    assert plain["notes"]
