@@ -1,0 +1,193 @@
+"""The scoring engine against the bare forward of its networks, and against decoding alone."""
+
+import hashlib
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from benchmarks import data
+from benchmarks.rounds import ROUNDS, Comparison, Timed, compare, timed
+from shared.domain import taxonomy, views
+from shared.domain.ensemble import Input
+from shared.domain.taxonomy import Taxonomy
+from shared.ensemble_file import architectures, parse
+from shared.packs import NO_CATEGORY, PackIndex
+from shared.settings import ScoringSettings
+from workers.scoring.engine import ChunkInput, Device, Engine, Policies
+from workers.vision.decode import DecodeLimits, decode
+from workers.vision.devices import DTYPES, cores, resolve_device
+from workers.vision.model import build, normalisation
+from workers.vision.preprocessing import normalise, resize, view
+
+_CLASSES = 5270  # as in the catalog of the published systems
+_FEW = 12  # as in the sample: what is computed per class belongs to networks
+_VIEWS = ("plain", "hflip")
+_NEAR = 1e-4  # probabilities that count as equal
+_FILE = """
+name: benchmark
+splits: {A: {seed: 1, holdout: 0.05}}
+members: {only: {model: resnet50, split: A, init: none, epochs: 1}}
+views: [%s]
+"""
+
+Answers = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
+"""Per product: the class and its probability."""
+
+
+@dataclass(frozen=True)
+class _Network:
+    module: nn.Module
+    input: Input
+
+
+class _Stub(nn.Module):
+    """As good as no network: classes from the colour of one pixel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("spread", torch.linspace(-1, 1, 3 * _FEW).view(3, _FEW))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs[:, :, 90, 90] @ self.get_buffer("spread")
+
+
+def measure_network(
+    _: Path, *, model: str = "resnet50", images: int = 64, batch_images: int | None = None, rounds: int = ROUNDS
+) -> Comparison:
+    torch.manual_seed(1)
+    module, (mean, std) = build(model, _CLASSES, data.EDGE).eval(), normalisation(model)
+    module.get_classifier().weight.data *= 30  # type: ignore[operator]  # random weights, but decided answers
+    network = _Network(module, Input(size=data.EDGE, mean=mean, std=std))
+    engine = _engine(network, _VIEWS, _CLASSES, batch_images)
+    chunk = _chunk(data.pictures(images))
+    try:
+        prepared = _prepared(chunk, network.input, engine)
+        return compare(
+            "engine",
+            lambda: _run(engine, chunk),
+            lambda: _forward(module, prepared, engine, chunk),
+            _same,
+            expected=0.95,
+            words=f"bare forward of {model}, plain and mirrored, {images} images of 180 x 180 px, {engine.device.type}",
+            rounds=rounds,
+        )
+    finally:
+        engine.close()
+
+
+def measure_decoding(_: Path, *, images: int = 4000, rounds: int = ROUNDS) -> Comparison:
+    engine = _engine(_Network(_Stub(), Input(size=data.EDGE, mean=(0.5,) * 3, std=(0.5,) * 3)), ["plain"], _FEW, None)
+    pictures = data.pictures(images)
+    chunk = _chunk(pictures)
+    limits = DecodeLimits(smallest=data.EDGE)
+
+    def decoded() -> Timed:
+        seconds = timed(lambda: [decode(picture, limits).shape for picture in pictures]).seconds
+        return Timed(seconds / cores(), images)
+
+    def run() -> Timed:
+        done = timed(lambda: list(engine.run(iter([chunk]))))
+        (result,) = done.answer
+        return Timed(done.seconds, result.scored_images - sum(bool(product.error) for product in result.products))
+
+    try:
+        return compare(
+            "engine, stub",
+            run,
+            decoded,
+            lambda ours, theirs: bool(ours == theirs),
+            expected=0.7,
+            words=f"threads x decoding in one thread, {images} images of 180 x 180 px, no network",
+            rounds=rounds,
+        )
+    finally:
+        engine.close()
+
+
+def _engine(network: _Network, of_views: Sequence[str], classes: int, batch_images: int | None) -> Engine:
+    device = resolve_device("auto")
+    network.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    ensemble = parse(_FILE % ", ".join(of_views), "the benchmark", architectures())
+    return Engine(
+        ensemble,
+        _classes(classes),
+        {"only": network},
+        None,
+        Policies("none", "none", skip_decided=True, own_source=False),
+        on=Device(device, "auto", batch_images),
+        settings=ScoringSettings(),
+    )
+
+
+def _classes(count: int) -> Taxonomy:
+    paths = [(f"level {i % 49}", f"level {i % 483}", f"class {i}") for i in range(count)]
+    return taxonomy.build(list(range(count)), paths)
+
+
+def _chunk(pictures: list[bytes]) -> ChunkInput:
+    """Products with 1 to 4 of the pictures each."""
+    generator = random.Random(1)
+    first = [0]
+    while first[-1] < len(pictures):
+        first.append(min(first[-1] + data.images_of_product(generator), len(pictures)))
+    products = len(first) - 1
+    lengths = np.array([len(picture) for picture in pictures], dtype=np.int64)
+    digests = b"".join(hashlib.md5(picture).digest() for picture in pictures)
+    index = PackIndex(
+        product_id=np.arange(products, dtype=np.int64),
+        offset=np.zeros(products, np.int64),
+        length=np.zeros(products, np.int64),
+        category_id=np.full(products, NO_CATEGORY),
+        first_image=np.array(first, dtype=np.int64),
+        image_offset=np.cumsum(lengths) - lengths,
+        image_length=lengths,
+        image_md5=np.frombuffer(digests, dtype=">u8").reshape(-1, 2).astype(np.uint64),
+    )
+    return ChunkInput("chunk", index, b"".join(pictures), 0)
+
+
+def _prepared(chunk: ChunkInput, given: Input, engine: Engine) -> list[list[Tensor]]:
+    """What the network takes, on the device: each batch in each view, the last batch filled up with zeros."""
+    limits = DecodeLimits(smallest=given.size)
+    pixels = [torch.from_numpy(decode(chunk.picture(image), limits)) for image in range(chunk.index.images)]
+    batches = []
+    for start in range(0, len(pixels), engine.batch_images):
+        some = pixels[start : start + engine.batch_images]
+        batch = torch.zeros((engine.batch_images, 3, given.size, given.size), device=engine.device)
+        batch[: len(some)] = resize(some, given, engine.device)
+        batches.append([normalise(view(batch, views.parse(name), given), given.mean, given.std) for name in _VIEWS])
+    return batches
+
+
+def _run(engine: Engine, chunk: ChunkInput) -> Timed:
+    done = timed(lambda: list(engine.run(iter([chunk]))))
+    (result,) = done.answer
+    best = [product.predictions["all"] for product in result.products]
+    return Timed(done.seconds, (np.array([b.class_index for b in best]), np.array([b.probability for b in best])))
+
+
+@torch.inference_mode()
+def _forward(module: nn.Module, batches: list[list[Tensor]], engine: Engine, chunk: ChunkInput) -> Timed:
+    def forward() -> list[list[Tensor]]:
+        with torch.autocast(engine.device.type, dtype=DTYPES[engine.precision], enabled=engine.precision != "float32"):
+            found = [[module(batch) for batch in of_views] for of_views in batches]
+        if engine.device.type == "cuda":
+            torch.cuda.synchronize()
+        return found
+
+    done = timed(forward)
+    of_images = torch.cat([torch.stack(of_views).double().softmax(2).mean(0) for of_views in done.answer])
+    first = chunk.index.first_image
+    sums = np.add.reduceat(of_images[: first[-1]].cpu().numpy(), first[:-1], axis=0)
+    means = sums / np.diff(first)[:, None]
+    return Timed(done.seconds, (means.argmax(1), means.max(1)))
+
+
+def _same(ours: Answers, theirs: Answers) -> bool:
+    return np.array_equal(ours[0], theirs[0]) and np.allclose(ours[1], theirs[1], rtol=0, atol=_NEAR)
