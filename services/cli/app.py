@@ -13,7 +13,7 @@ import typer
 
 from shared import wiring
 from shared.domain.errors import BadInputError
-from shared.settings import Settings, from_environment
+from shared.settings import Settings, examine
 
 app = typer.Typer(
     help="Sorts product photographs into a shop's category tree.",
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output instead of a table.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 
 
 @dataclass
@@ -30,6 +30,8 @@ class Session:
     """One invocation: its settings, and its stores once a verb needs them."""
 
     settings: Settings
+    faults: Sequence[BadInputError] = ()
+    """What is wrong with the settings of the environment: only `doctor` goes on in spite of it."""
 
     @cached_property
     def stores(self) -> wiring.Stores:
@@ -65,17 +67,17 @@ def start(
     context: typer.Context,
     home: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder of the embedded stores; also SHELVER_HOME. May stand anywhere.", show_default="shelver-data"
-        ),
+        typer.Option(help="Folder of the stores; or SHELVER_HOME.", show_default="shelver-data"),
     ] = None,
     version: Annotated[  # noqa: ARG001 - its callback answers and leaves
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
     ] = False,
 ) -> None:
     """Sorts product photographs into a shop's category tree."""
-    settings = from_environment()
-    context.obj = Session(settings.in_home(home) if home else settings)
+    settings, faults = examine()
+    if faults and context.invoked_subcommand != "doctor":
+        raise faults[0]
+    context.obj = Session(settings.in_home(home) if home else settings, faults)
 
 
 def hoisted(arguments: Sequence[str]) -> list[str]:

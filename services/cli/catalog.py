@@ -84,7 +84,10 @@ def show_manifest(manifest: Manifest) -> None:
 
 @app.command()
 def datasets(context: typer.Context, json: AsJson = False) -> None:
-    """List the datasets. Example: shelver datasets --json"""
+    """List the datasets.
+
+    Example: shelver datasets --json
+    """
     session: Session = context.obj
     found = session.stores.catalog.datasets()
     if json:

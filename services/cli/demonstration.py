@@ -8,7 +8,8 @@ import typer
 
 from services.cli.app import Session, app
 from services.cli.catalog import read_source
-from services.cli.results import Format, evaluate_job, export_job, show_evaluation, write_page
+from services.cli.evaluating import evaluate_job, show_evaluation, write_page
+from services.cli.results import Format, export_job
 from services.cli.scoring import ended_well, run_job
 from services.cli.show import duration, remark, stdout
 from services.cli.training import holdout_figures, show_holdout, train_ensemble
@@ -27,7 +28,9 @@ def demo(
     ensemble: Annotated[Path, typer.Option(help="Ensemble file.")] = Path("ensembles/grocery-small.yaml"),
     output: Annotated[Path, typer.Option(help="Folder for the results and the stores.")] = Path("demo"),
 ) -> None:
-    """Ingest, train, score and judge real photographs; what is complete already is skipped.
+    """Ingest, train, score and judge real photographs.
+
+    What is complete already is skipped.
 
     Example: shelver demo
     """
@@ -52,7 +55,8 @@ def demo(
         job = ended_well(run_job(session, request))
     rows = export_job(session, job, output / "submission.csv", Format.CSV)
     found = evaluate_job(session, job, data / "test_labels.csv")
-    write_page(found, output / "report.html")
+    write_page(session, found, output / "report.html")
     show_evaluation(found)
     took = duration(time.monotonic() - began)
-    stdout.print(f"{output}/submission.csv has {rows} rows, {output}/report.html the figures; {took} in all")
+    words = f"{output}/submission.csv has {rows} rows, {output}/report.html the figures; {took} in all"
+    stdout.print(words, markup=False)

@@ -1,31 +1,23 @@
-"""Verbs about what a job found: export, evaluate, predict."""
+"""Verbs about what a job found: export, predict."""
 
-import os
-import shutil
-import sys
-import tempfile
+import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any
 
 import typer
 
 from services.cli.app import AsJson, Session, app
+from services.cli.files import whole
 from services.cli.show import as_json, duration, stdout, table
-from services.reports import page
-from services.reports.evaluation import Evaluation, read_labels
-from services.reports.evaluation import evaluate as judge
 from shared import exports, layout, wiring
 from shared.domain import states
 from shared.domain.ensemble import from_plain
 from shared.domain.errors import BadInputError
 from shared.domain.records import EnsembleVersion, Job
-from shared.domain.taxonomy import Taxonomy, parse
-from shared.packs import read_manifest
-from shared.ports import Objects
+from shared.domain.taxonomy import Taxonomy
+from shared.packs import read_manifest, read_taxonomy
 
 _ASK_SECONDS = 300.0  # a cold child loads torch and every member first
 
@@ -36,12 +28,6 @@ class Format(StrEnum):
     CSV = "csv"
     NDJSON = "ndjson"
     PARQUET = "parquet"
-
-
-def taxonomy_of(objects: Objects, version: EnsembleVersion) -> Taxonomy:
-    """The taxonomy an ensemble version answers in."""
-    key = layout.categories(version.dataset)
-    return parse(objects.read(key), key)
 
 
 @app.command()
@@ -72,20 +58,21 @@ def export_job(
 ) -> int:
     """Write the file and return its number of rows; it appears whole or not at all."""
     if fill is None:
-        _check_ended(job)
+        check_ended(job)
     stores = session.stores
     version = stores.runs.version(job.ensemble, job.version)
-    taxonomy = taxonomy_of(stores.objects, version)
+    taxonomy = read_taxonomy(stores.objects, version.dataset)
     name = _known_combination(version, combination)
     if fill is not None and fill not in taxonomy.category_ids:
         raise BadInputError("--fill", f"category {fill} is not in the category table", remedy="name one of its ids")
     manifest = read_manifest(stores.objects, job.dataset)
     found = exports.answers(stores.objects, stores.jobs, manifest, job, name, fill)
-    with _whole(output) as file:
+    with whole(output) as file:
         return exports.write(found, name, taxonomy, form.value, file)
 
 
-def _check_ended(job: Job) -> None:
+def check_ended(job: Job) -> None:
+    """Raise BadInputError for a job that still runs."""
     if job.state in states.UNFINISHED:
         remedy = "run the same `shelver score` to its end first"
         raise BadInputError(f"job {job.id}", f"it is {job.state}: not every product has its answer", remedy=remedy)
@@ -99,76 +86,6 @@ def _known_combination(version: EnsembleVersion, asked: str | None) -> str:
     return asked or ensemble.default_combination
 
 
-@contextmanager
-def _whole(output: Path) -> Iterator[BinaryIO]:
-    if str(output) == "-":
-        with tempfile.TemporaryFile() as file:
-            yield file
-            file.seek(0)
-            shutil.copyfileobj(file, sys.stdout.buffer)
-            sys.stdout.buffer.flush()
-        return
-    partial = output.with_name(f".{output.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        with partial.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(output)
-    except OSError as error:
-        raise BadInputError(str(output), error.strerror or "cannot be written", remedy="name a writable file") from None
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-@app.command()
-def evaluate(
-    context: typer.Context,
-    job: Annotated[str, typer.Argument(help="A scoring job.")],
-    labels: Annotated[Path, typer.Option(help="CSV of _id,category_id: the known answers.")],
-    html: Annotated[Path | None, typer.Option(help="Also write a page.")] = None,
-    json: AsJson = False,
-) -> None:
-    """Judge a job by known categories, per combination, with and without duplicates.
-
-    Example: shelver evaluate 0123456789abcdef --labels examples/grocery/test_labels.csv
-    """
-    session: Session = context.obj
-    found = evaluate_job(session, session.stores.jobs.job(job), labels)
-    if html is not None:
-        write_page(found, html)
-    if json:
-        as_json(found.plain())
-    else:
-        show_evaluation(found)
-
-
-def evaluate_job(session: Session, job: Job, labels: Path) -> Evaluation:
-    """Judge one job by a file of labels."""
-    _check_ended(job)
-    stores = session.stores
-    version = stores.runs.version(job.ensemble, job.version)
-    known = read_labels(labels, taxonomy_of(stores.objects, version))
-    return judge(stores.objects, stores.jobs, job, version, known)
-
-
-def write_page(found: Evaluation, output: Path) -> None:
-    """Write the evaluation as a page."""
-    with _whole(output) as file:
-        file.write(page.render(found).encode())
-
-
-def show_evaluation(found: Evaluation) -> None:
-    """The figures for people."""
-    table(
-        ["combination", "accuracy with duplicates", "without"],
-        [[c.combination, c.with_duplicates or "-", c.without_duplicates or "-"] for c in found.combinations],
-        empty="no combinations",
-    )
-    for note in found.notes():
-        stdout.print(note, markup=False)
-
-
 @app.command()
 def predict(
     context: typer.Context,
@@ -178,7 +95,7 @@ def predict(
 ) -> None:
     """Categorise one product now from its image files.
 
-    Example: shelver predict apple.jpg --ensemble grocery-small
+    Example: shelver predict examples/grocery/apple.jpg --ensemble grocery-small
     """
     session: Session = context.obj
     name, _, asked = ensemble.partition("@")
@@ -188,14 +105,16 @@ def predict(
         as_json(answer)
     else:
         _show_answer(
-            answer, taxonomy_of(session.stores.objects, version), from_plain(version.document).default_combination
+            answer,
+            read_taxonomy(session.stores.objects, version.dataset),
+            from_plain(version.document).default_combination,
         )
 
 
 def _ask(session: Session, version: EnsembleVersion, pictures: list[bytes]) -> dict[str, Any]:
     objects = session.stores.objects
     queue = wiring.queue(session.settings)
-    request = uuid.uuid4().hex
+    request = layout.upload_request(time.time(), uuid.uuid4().hex)
     keys = [layout.upload(request, number) for number in range(len(pictures))]
     try:
         for key, picture in zip(keys, pictures, strict=True):

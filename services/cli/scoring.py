@@ -23,22 +23,25 @@ _STILL_SECONDS = 30.0  # a chunk may take this long on a slow machine
 def score(
     context: typer.Context,
     dataset: Annotated[str, typer.Argument(help="The dataset to categorise.")],
-    ensemble: Annotated[str, typer.Option(help="NAME or NAME@VERSION.")],
+    ensemble: Annotated[str, typer.Option(metavar="NAME", help="NAME or NAME@VERSION.")],
     duplicates: Annotated[
         str | None,
-        typer.Option(help="IMAGES[,PRODUCTS] policies, such as unique,none; the ensemble's by default."),
+        typer.Option(metavar="I[,P]", help="Policies for images and products, such as unique,none."),
     ] = None,
     skip_decided: Annotated[
         bool,
-        typer.Option("--skip-decided/--no-skip-decided", help="Skip the networks for products that duplicates decide."),
+        typer.Option("--skip-decided/--no-skip-decided", help="Skip the networks where duplicates decide."),
     ] = True,
-    chunk_images: Annotated[int, typer.Option(min=1, help="Images per chunk, about.")] = 4096,
+    chunk_images: Annotated[int, typer.Option(min=1, metavar="N", help="Images per chunk, about.")] = 4096,
     keep_scores: Annotated[
         bool, typer.Option("--keep-scores", help="Keep the top 64 probabilities per product.")
     ] = False,
+    since: Annotated[
+        str, typer.Option(metavar="JOB", help="Copy its answers for products that have not changed.")
+    ] = "",
     json: AsJson = False,
 ) -> None:
-    """Categorise a dataset as a job; goes on with the newest job of equal arguments.
+    """Categorise a dataset as a job; equal arguments go on with it.
 
     Example: shelver score test --ensemble grocery-small
     """
@@ -52,6 +55,7 @@ def score(
         skip_decided=skip_decided,
         chunk_images=chunk_images,
         keep_scores=keep_scores,
+        since=since,
     )
     with session.exclusive():
         job = run_job(session, request)
@@ -65,7 +69,7 @@ def score(
 
 def ended_well(job: Job) -> Job:
     """The job, if every product has its outcome. Raises FailedError for one that failed or was cancelled."""
-    if job.state not in ("succeeded", "finished with errors"):
+    if job.state not in states.ANSWERED:
         raise FailedError(f"job {job.id} is {job.state}" + (f": {job.error}" if job.error else ""))
     return job
 
@@ -99,8 +103,13 @@ def run_job(session: Session, request: JobRequest) -> Job:
 def _report(update: Update, state: Progress) -> None:
     finished = f"{state.done + state.failed:,}/{state.products:,} products"
     words = f"{finished}, {state.rate:.0f}/s, {duration(state.seconds_left)} left"
+    copied = f", {state.copied:,} copied" if state.copied else ""
     failed = f", {state.failed:,} failed" if state.failed else ""
-    update(state.done + state.failed, state.products, f"{words}{failed}{', ' + state.message if state.message else ''}")
+    update(
+        state.done + state.failed,
+        state.products,
+        f"{words}{copied}{failed}{', ' + state.message if state.message else ''}",
+    )
 
 
 def job_facts(session: Session, job: Job) -> dict[str, Any]:
@@ -115,6 +124,8 @@ def job_facts(session: Session, job: Job) -> dict[str, Any]:
         "done": state.done,
         "failed": state.failed,
         "decided": state.decided,
+        "since": job.options.since,
+        "copied": state.copied,
         "chunks": dict(state.chunks),
         "precision": job.precision,
         "batch_images": job.batch_images,

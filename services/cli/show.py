@@ -10,9 +10,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
+from rich.text import Text
 
-stdout = Console(soft_wrap=True, highlight=False)
-stderr = Console(stderr=True, highlight=False)
+stdout = Console(soft_wrap=True, highlight=False, emoji=False)
+stderr = Console(stderr=True, highlight=False, emoji=False)
 
 _NO_TERMINAL_COLUMNS = 1000  # a file or a pipe breaks no lines
 _LOG_SECONDS = 5.0  # between lines where there is no terminal to redraw
@@ -35,8 +36,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, empty: str) 
     for index, name in enumerate(columns):
         numeric = all(isinstance(row[index], int | float) for row in rows)
         drawn.add_column(name, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        drawn.add_row(*[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row])
+    for row in rows:  # as Text: a category's name may look like markup
+        drawn.add_row(*[Text(f"{cell:,}" if isinstance(cell, int) else str(cell)) for cell in row])
     (stdout if stdout.is_terminal else Console(width=_NO_TERMINAL_COLUMNS, highlight=False)).print(drawn)
 
 
@@ -73,7 +74,10 @@ def progress(title: str) -> Iterator[Update]:
     """A progress bar on a terminal, a line every few seconds elsewhere; on standard error either way."""
     if stderr.is_terminal:
         bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[words]}"), console=stderr
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.fields[words]}", markup=False),
+            console=stderr,
         )
         with bar:
             task = bar.add_task(title, total=None, words="")

@@ -12,6 +12,7 @@ from services.cli.show import as_json, duration, facts, progress, remark, stdout
 from services.launcher import TrainingProgress
 from shared import ensemble_file, layout, wiring
 from shared.domain.ensemble import Ensemble, Split
+from shared.domain.intervals import Accuracy
 from shared.domain.records import EnsembleVersion
 
 
@@ -26,7 +27,7 @@ def split(
     ] = False,
     json: AsJson = False,
 ) -> None:
-    """Divide a dataset by product and write the duplicate tables of its parts.
+    """Divide a dataset by product and write its duplicate tables.
 
     Example: shelver split train --seed 1 --holdout 0.1
     """
@@ -95,7 +96,7 @@ def train(
     ] = None,
     json: AsJson = False,
 ) -> None:
-    """Train the members of an ensemble; goes on where it was, skips what is complete.
+    """Train the members of an ensemble; skips what is complete.
 
     Example: shelver train ensembles/grocery-small.yaml --dataset train
     """
@@ -130,19 +131,15 @@ def show_holdout(figures: dict[str, Any]) -> None:
         [
             [
                 member,
-                *(_figure(part) for part in (found["images"], found["products"]["new"], found["products"]["seen"])),
+                *(
+                    Accuracy.from_plain(part)
+                    for part in (found["images"], found["products"]["new"], found["products"]["seen"])
+                ),
             ]
             for member, found in figures.items()
         ],
         empty="nothing was held out",
     )
-
-
-def _figure(measured: dict[str, Any]) -> str:
-    if not measured["n"]:
-        return "no figure (n=0)"
-    low, high = measured["interval"]
-    return f"{measured['accuracy']:.3f} ({low:.3f}-{high:.3f}, n={measured['n']})"
 
 
 def train_ensemble(
@@ -172,7 +169,10 @@ def train_ensemble(
 
 @app.command()
 def ensembles(context: typer.Context, json: AsJson = False) -> None:
-    """List the ensemble versions. Example: shelver ensembles --json"""
+    """List the ensemble versions.
+
+    Example: shelver ensembles --json
+    """
     session: Session = context.obj
     runs = session.stores.runs
     versions = runs.versions()

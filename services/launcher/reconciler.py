@@ -1,6 +1,7 @@
 """One pass over a training's runs: what each row says, what its process and its objects say, and the next step."""
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -9,7 +10,7 @@ from shared.domain import runs as rules
 from shared.domain.errors import NotFoundError
 from shared.domain.records import Run, Training
 from shared.domain.runs import LatestCheckpoints
-from shared.ports import Launched, Launcher, Objects, Runs
+from shared.ports import Clock, Launched, Launcher, Objects, Runs
 
 CONCURRENT = 1
 """Trainings at once: on one machine a second one only slows down the first."""
@@ -23,6 +24,7 @@ class Reconciler:
     objects: Objects
     launcher: Launcher
     concurrent: int = CONCURRENT
+    clock: Clock = time.time  # seconds since the epoch, for people and for retention
 
     def step(self, training: Training) -> dict[str, Run]:
         """Advance each of the training's runs by at most one state; the rows by member, parents first."""
@@ -31,6 +33,8 @@ class Reconciler:
         for member, run_id in training.runs.items():
             run = self.runs.run(run_id)
             new = self._next(run, processes, rows)
+            if new is not None and new.state not in rules.OPEN:
+                new = replace(new, ended=self.clock())
             if new is not None and self.runs.swap_run(run, new):
                 if new.state == "complete":
                     self._tidy(run)

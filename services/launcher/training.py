@@ -13,13 +13,12 @@ from services.launcher.tables import count_parts, ensure_tables
 from shared import layout
 from shared.domain import ensemble_rules
 from shared.domain import runs as rules
-from shared.domain import taxonomy as taxonomies
 from shared.domain.digests import digest
 from shared.domain.ensemble import Ensemble, Split, run_definition, run_id
 from shared.domain.errors import BadInputError, FailedError
 from shared.domain.records import EnsembleVersion, Run, Training
 from shared.domain.taxonomy import Taxonomy
-from shared.packs import Manifest, read_manifest
+from shared.packs import Manifest, read_manifest, read_taxonomy
 from shared.ports import Clock, Launcher, Objects, Runs
 from shared.settings import Settings
 from shared.wiring import Stores
@@ -57,7 +56,7 @@ def train(
     chosen = _chosen(ensemble, members)
     table = ensure_tables(stores.objects, source.manifest, source.taxonomy, ensemble.splits.values())
     training = _declare(stores.runs, ensemble, source, chosen, clock())
-    reconciler = Reconciler(stores.runs, stores.objects, launcher)
+    reconciler = Reconciler(stores.runs, stores.objects, launcher, clock=clock)
     already = tuple(m for m, run in training.runs.items() if stores.runs.run(run).state == "complete")
     rows: dict[str, Run] = {}
     try:
@@ -92,8 +91,7 @@ def _source(objects: Objects, dataset: str) -> _Source:
             "it has no categories to learn",
             remedy="ingest it with --categories and labelled products",
         )
-    key = layout.categories(dataset)
-    return _Source(manifest, taxonomies.parse(objects.read(key), key))
+    return _Source(manifest, read_taxonomy(objects, dataset))
 
 
 def _chosen(ensemble: Ensemble, members: Sequence[str] | None) -> tuple[str, ...]:
@@ -142,7 +140,7 @@ def _declare(runs: Runs, ensemble: Ensemble, source: _Source, chosen: tuple[str,
     ids = {name: run_id(definitions[name]) for name in chosen}
     training = runs.add_training(
         Training(
-            id=digest([_document(ensemble), dataset, source.manifest.fingerprint, ids]),
+            id=digest([ensemble.definition(), dataset, source.manifest.fingerprint, ids]),
             ensemble=ensemble.name,
             dataset=dataset,
             document=ensemble.plain(),
@@ -154,11 +152,6 @@ def _declare(runs: Runs, ensemble: Ensemble, source: _Source, chosen: tuple[str,
         runs.swap_training(training, rules.resume_training(training))
         training = runs.training(training.id)
     return training
-
-
-def _document(ensemble: Ensemble) -> list[Any]:
-    """What a digest of the file is made over: the order of combinations counts, since the last is the default."""
-    return [ensemble.plain(), list(ensemble.combinations)]
 
 
 def _fail(runs: Runs, reconciler: Reconciler, training: Training, rows: Mapping[str, Run], failed: Run) -> None:
@@ -191,7 +184,7 @@ def _version(
         created=now,
     )
     content = {k: v for k, v in version.plain().items() if k not in ("version", "created", "document")}
-    version = replace(version, version=digest([_document(ensemble), content]))
+    version = replace(version, version=digest([ensemble.definition(), content]))
     text = yaml.safe_dump(_lists(version.plain()), sort_keys=False, allow_unicode=True)
     stores.objects.put(layout.ensemble_version(version.name, version.version), text.encode())
     stored = stores.runs.add_version(version)

@@ -1,9 +1,14 @@
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import bson
 import pyarrow.parquet as pq
+import pytest
+
+from shared import wiring
+from shared.settings import Settings
 
 
 def dump_ids(path: Path) -> list[int]:
@@ -74,7 +79,62 @@ def test_evaluate_gives_figures_with_n_and_interval(shell, shop, grocery, tmp_pa
         for figure in (combination["with_duplicates"], combination["without_duplicates"]):
             assert figure["n"] == 290
             assert figure["low"] < figure["share"] < figure["high"]
-    assert "95 % interval" in page.read_text()
+    assert found["detail"]["n"] == 290
+    assert {one["source"] for one in found["detail"]["sources"]} == {"model", "image duplicate", "product duplicate"}
+    assert sum(one["coverage"]["share"] for one in found["detail"]["sources"]) == pytest.approx(1)
+    assert [one["member"] for one in found["members"]] == ["first", "second"]
+    assert all(one["epochs"] and one["holdout"]["products"]["n"] for one in found["members"])
+    text = page.read_text()
+    assert "How well test is sorted" in text
+    assert text.count("data:image/jpeg;base64,") >= 12, "the surest mistakes of two tiny networks"
+    assert f"{found['combinations'][-1]['with_duplicates']['share']:.1%}".replace("%", " %") in text
+
+
+def test_evaluate_tells_the_essential_to_people(shell, shop, grocery):
+    code, out, _ = shell("--home", shop.home, "evaluate", shop.job, "--labels", grocery / "test_labels.csv")
+    assert code == 0
+    for words in (
+        "accuracy with duplicates",
+        "right on level 1",
+        "decided by product duplicate",
+        "accepted at accuracy",
+    ):
+        assert words in out
+    assert out.splitlines()[-1] == "290 labelled products judged"
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_any_work(shell, shop, grocery, tmp_path):
+    target = tmp_path / "missing" / "report.html"
+    labels = grocery / "test_labels.csv"
+    code, out, err = shell("--home", shop.home, "evaluate", shop.job, "--labels", labels, "--html", target)
+    assert (code, out) == (2, "")
+    assert str(target) in err
+
+
+def test_the_training_dataset_is_judged_on_what_was_held_out(shell, shop, grocery, tmp_path):
+    """Scored again under the name of a relabelled copy, it is recognised by its products."""
+    stores = wiring.stores(Settings(home=shop.home))
+    job = replace(stores.jobs.job(shop.job), id="trained", dataset="train", dataset_fingerprint="a relabelled copy's")
+    stores.jobs.create(job)
+    with (grocery / "train.bson").open("rb") as file:
+        known = {document["_id"]: document["category_id"] for document in bson.decode_file_iter(file)}
+    outcomes = stores.jobs.outcomes(shop.job, limit=len(known))
+    stores.jobs.add_outcomes(
+        replace(outcome, job="trained", product=product) for outcome, product in zip(outcomes, known, strict=False)
+    )
+    labels = tmp_path / "labels.csv"
+    labels.write_text("_id,category_id\n" + "".join(f"{product},{category}\n" for product, category in known.items()))
+    try:
+        code, out, _ = shell("--home", shop.home, "evaluate", "trained", "--labels", labels, "--json")
+    finally:
+        stores.jobs.remove_job("trained")
+    assert code == 0
+    found = json.loads(out)
+    assert found["shared"] == 290
+    for combination in found["combinations"]:
+        assert combination["with_duplicates"] is None
+        assert combination["without_duplicates"]["n"] == 290 - combination["trained"]
+        assert 0.1 < combination["without_duplicates"]["n"] / 290 < 0.3
 
 
 def test_evaluate_agrees_with_the_submission(shell, shop, grocery, tmp_path):

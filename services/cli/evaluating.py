@@ -1,0 +1,100 @@
+"""The verb that judges what a job found: `evaluate`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from services.cli.app import AsJson, Session, app
+from services.cli.files import check_target, whole
+from services.cli.results import check_ended
+from services.cli.show import as_json, stdout, table
+from shared import labels as label_files
+from shared.domain.records import Job
+from shared.packs import read_taxonomy
+
+if TYPE_CHECKING:  # scikit-learn, matplotlib and Pillow are slow to import and this verb's alone
+    from services.reports.confidence import Accepted
+    from services.reports.evaluation import Detail, Evaluation
+
+
+@app.command()
+def evaluate(
+    context: typer.Context,
+    job: Annotated[str, typer.Argument(help="A scoring job.")],
+    labels: Annotated[Path, typer.Option(help="CSV of _id,category_id: the known answers.")],
+    html: Annotated[Path | None, typer.Option(help="Also write a page: one file with plots and pictures.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Judge a job by known categories, with and without duplicates.
+
+    Example: shelver evaluate 0123456789abcdef --labels examples/grocery/test_labels.csv
+    """
+    session: Session = context.obj
+    if html is not None:
+        check_target(html)
+    found = evaluate_job(session, session.stores.jobs.job(job), labels)
+    if html is not None:
+        write_page(session, found, html)
+    if json:
+        as_json(found.plain())
+    else:
+        show_evaluation(found)
+
+
+def evaluate_job(session: Session, job: Job, labels: Path) -> "Evaluation":
+    """Judge one job by a file of labels."""
+    from services.reports import judging
+
+    check_ended(job)
+    stores = session.stores
+    version = stores.runs.version(job.ensemble, job.version)
+    known = label_files.read(labels, read_taxonomy(stores.objects, version.dataset))
+    return judging.evaluate(stores.objects, stores.jobs, job, version, known)
+
+
+def write_page(session: Session, found: "Evaluation", output: Path) -> None:
+    """Write the evaluation as a page."""
+    from services.reports import report
+
+    stores = session.stores
+    version = stores.runs.version(found.ensemble, found.version)
+    content = report.page(found, stores.objects, read_taxonomy(stores.objects, version.dataset))
+    with whole(output) as file:
+        file.write(content.encode())
+
+
+def show_evaluation(found: "Evaluation") -> None:
+    """The essential figures for people."""
+    table(
+        ["combination", "accuracy with duplicates", "without"],
+        [[c.combination, c.with_duplicates or "-", c.without_duplicates or "-"] for c in found.combinations],
+        empty="no combinations",
+    )
+    if found.detail is not None:
+        _show_detail(found, found.detail)
+    for note in found.notes():
+        stdout.print(note, markup=False)
+
+
+def _show_detail(found: "Evaluation", detail: "Detail") -> None:
+    quality = found.default.quality_with_duplicates or found.default.quality_without_duplicates
+    if quality is None:
+        return
+    duplicates = "with" if detail.with_duplicates else "without"
+    stdout.print(f"\n{detail.combination}, {duplicates} duplicates:", markup=False)
+    rows = [[f"right on level {number}", level] for number, level in enumerate(quality.levels, 1)]
+    rows.append(["right among the best five", quality.top5])
+    rows += [[f"decided by {one.source}", one.coverage] for one in detail.sources if one.source != "error"]
+    rows += [
+        [f"accepted at accuracy {target.asked:g}", _accepted(target.accepted)] for target in detail.coverage.targets
+    ]
+    rows += [[f"expected calibration error (n={one.n:,})", f"{one.error:.3f}"] for one in [detail.calibration] if one]
+    table(["figure", "share"], rows, empty="")
+    stdout.print()
+
+
+def _accepted(accepted: "Accepted | None") -> str:
+    if accepted is None:
+        return "not reached"
+    return f"{accepted.coverage:.3f} of all, from probability {accepted.probability:.4f}"

@@ -1,0 +1,228 @@
+"""The verb runs: every training of a member, and one of them in full."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from services.cli.app import AsJson, Session, app
+from services.cli.curves import curves
+from services.cli.show import as_json, duration, facts, stdout, table
+from services.reports import run_log
+from services.reports.run_log import Line, RunLog
+from shared.domain.errors import BadInputError, NotFoundError
+from shared.domain.intervals import Accuracy
+from shared.domain.records import Run
+from shared.ports import Objects, Runs
+
+
+@app.command()
+def runs(
+    context: typer.Context,
+    run: Annotated[
+        str | None, typer.Argument(help="A run's id, the start of one, or the newest training's member of that name.")
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """List the trainings of members, or show one with its curves.
+
+    Its epochs, holdout figures and card are shown too.
+
+    Example: shelver runs
+    """
+    stores = context.ensure_object(Session).stores
+    if run is None:
+        _show_all([_summary(stores.objects, row) for row in stores.runs.runs()], json=json)
+        return
+    row = find(stores.runs, run)
+    log = run_log.read(stores.objects, row.id)
+    if json:
+        files = {"metrics": log.metrics or None, "card": log.card or None, "progress": log.progress or None}
+        as_json(row.plain() | {"log": log.lines} | files)
+    else:
+        _show(row, log)
+
+
+def find(stored: Runs, name: str) -> Run:
+    """The run of an id, of the start of one, or the newest training's member of that name.
+
+    Raises NotFoundError, and BadInputError where several are meant.
+    """
+    known = {run.id: run for run in stored.runs()}
+    if name in known:
+        return known[name]
+    members = (training.runs[name] for training in reversed(stored.trainings()) if name in training.runs)
+    meant = {run for run in known if run.startswith(name)} | {run for run in [next(members, "")] if run in known}
+    if not meant:
+        raise NotFoundError(f"there is no run '{name}'; see `shelver runs`")
+    if len(meant) > 1:
+        several = ", ".join(sorted(meant)[:3]) + (" and more" if len(meant) > 3 else "")
+        raise BadInputError(f"run '{name}'", f"it may be {several}", remedy="give more of the id")
+    return known[meant.pop()]
+
+
+def _summary(objects: Objects, run: Run) -> Line:
+    last = run_log.last_line(objects, run.id)
+    member = run.definition["member"]
+    held = run_log.document(objects, run.id, "metrics.json").get("holdout", {})
+    whole = last and last["kind"] in ("epoch", "stopped")
+    return {
+        "run": run.id,
+        "member": run.member,
+        "network": member["model"],
+        "dataset": run.dataset,
+        "state": run.state,
+        "epochs_done": last["epoch"] - (0 if whole else 1) if last else 0,
+        "epochs": member["epochs"],
+        "holdout": held.get("products", {}).get("all"),
+        "images_per_second": last.get("images_per_second"),
+        "created": run.created,
+    }
+
+
+def _show_all(found: Sequence[Line], *, json: bool) -> None:
+    if json:
+        as_json(found)
+        return
+    table(
+        ["run", "member", "network", "dataset", "state", "epochs", "holdout accuracy", "images/s", "when"],
+        [
+            [
+                *(one[name] for name in ("run", "member", "network", "dataset", "state")),
+                f"{one['epochs_done']}/{one['epochs']}",
+                _share(one["holdout"]),
+                _number(one["images_per_second"], ",.0f"),
+                time.strftime("%Y-%m-%d %H:%M", time.localtime(one["created"])),
+            ]
+            for one in found
+        ],
+        empty="no runs yet; `shelver train` makes them",
+    )
+
+
+def _show(run: Run, log: RunLog) -> None:
+    metrics, member = log.metrics, run.definition["member"]
+    seconds = metrics.get("seconds") or (log.lines[-1].get("seconds") if log.lines else None)
+    facts(
+        {
+            "run": run.id,
+            "member": run.member,
+            "network": f"{member['model']}, {member['input']['size']} pixels",
+            "dataset": run.dataset,
+            "state": run.state,
+            "reason": run.reason,
+            "now": _now(log.progress) if run.state == "running" else "",
+            "attempts": run.attempt,
+            "device": metrics.get("device", ""),
+            "precision": metrics.get("precision", ""),
+            "parameters": metrics.get("parameters", ""),
+            "trained for": duration(seconds) if seconds else "",
+            "stopped early": f"after epoch {log.stopped['epoch']}" if log.stopped else "",
+            "best epoch": metrics.get("best_epoch") or log.stopped.get("best_epoch") or "",
+        }
+    )
+    for plot in curves(log.lines, colours=stdout.is_terminal and not stdout.no_color):
+        stdout.out()
+        stdout.file.write(f"{plot}\n")
+    _show_epochs(log.epochs)
+    _show_holdout(metrics.get("holdout", {}))
+    _show_card(log.card)
+
+
+def _now(progress: Line) -> str:
+    """How far a running one is."""
+    if not progress:
+        return "starting"
+    share = f"{progress['stage']}, {progress['step'] / max(1, progress['steps']):.0%} of its steps"
+    if progress["stage"] != "training":
+        return share
+    rate = _number(progress.get("images_per_second"), ",.0f")
+    left = duration(progress.get("seconds_left"))
+    return f"{share}, epoch {progress['epoch']} of {progress['epochs']}, {rate} images/s, {left} left"
+
+
+def _show_epochs(epochs: Sequence[Line]) -> None:
+    """A line per epoch; what the log of a run does not have is no column."""
+    columns: list[tuple[str, str, list[Any]]] = [
+        (title, form, [_at(line, *path) for line in epochs])
+        for title, form, path in (
+            ("epoch", "d", ("epoch",)),
+            ("loss", ".3f", ("loss",)),
+            ("top-1", ".3f", ("accuracy",)),
+            ("top-5", ".3f", ("top5",)),
+            ("watch\nloss", ".3f", ("watch", "loss")),
+            ("image\ntop-1", ".3f", ("watch", "image_top1")),
+            ("product\ntop-1", ".3f", ("watch", "product_top1")),
+            ("macro\nF1", ".3f", ("watch", "f1")),
+            ("rate", ".2g", ("rate",)),
+            ("images/s", ",.0f", ("images_per_second",)),
+        )
+    ]
+    shown = [(title, form, values) for title, form, values in columns if any(value is not None for value in values)]
+    stdout.out()
+    rows = [[_number(values[i], form) for _, form, values in shown] for i in range(len(epochs))]
+    table([title for title, _, _ in shown], rows, empty="no epoch is done yet")
+
+
+def _at(line: Mapping[str, Any], *path: str) -> Any:
+    value: Any = line
+    for name in path:
+        value = None if value is None else value.get(name)
+    return value
+
+
+def _show_holdout(held: Mapping[str, Any]) -> None:
+    if not held:
+        return
+    products, top5, macro = held["products"], held.get("top5", {}), held.get("macro", {})
+    figures = [
+        ("images", held["images"]),
+        ("images, among the best 5", top5.get("images")),
+        ("products", products["all"]),
+        ("products, among the best 5", top5.get("products")),
+        ("products not seen in training", products["new"]),
+        ("products that share an image with training", products["seen"]),
+    ]
+    stdout.out()
+    table(["holdout", "accuracy"], [[name, _share(figure)] for name, figure in figures if figure], empty="")
+    if macro.get("n"):
+        means = ", ".join(f"{name} {_number(macro[name], '.3f')}" for name in ("precision", "recall", "f1"))
+        stdout.print(f"products, mean over categories: {means} (n={macro['n']})", markup=False)
+
+
+def _show_card(card: Mapping[str, Any]) -> None:
+    if not card:
+        return
+    stdout.out()
+    facts(
+        {
+            "card": f"{card['parameters']:,} parameters, {card['bytes'] / 1e6:,.1f} MB, "
+            f"{card['flops'] / 1e9:,.2f} GFLOPs a picture",
+            "measured on": f"{card['device']}, {card['threads']} threads",
+            "peak memory": f"{card['peak_memory_bytes'] / 1e6:,.0f} MB of the {card['peak_memory_of']}",
+            "load time": f"{card['load_seconds']:.2f} s",
+            **{
+                f"accuracy, {precision}": f"{_share(figure)}, images of the holdout"
+                for precision, figure in card["accuracy"].items()
+            },
+        }
+    )
+    stdout.out()
+    table(
+        ["precision", "batch", "ms a batch", "images/s", "rounds"],
+        [
+            [e["precision"], e["batch"], f"{1000 * e['seconds']:,.1f}", f"{e['images_per_second']:,.0f}", e["rounds"]]
+            for e in card["inference"]
+        ],
+        empty="",
+    )
+
+
+def _share(figure: Mapping[str, Any] | None) -> str:
+    """A stored figure with its n and interval; nothing where there is none yet."""
+    return "" if figure is None else str(Accuracy.from_plain(figure))
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)

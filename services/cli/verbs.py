@@ -1,0 +1,22 @@
+"""All verbs: importing a module registers the verbs in it."""
+
+from services.cli import catalog, demonstration, describe, relabel, runs, training, upkeep
+from services.cli import scoring as scoring_verbs
+from services.cli.app import app, application, hoisted
+from services.cli.show import remark, stderr
+
+__all__ = [
+    "app",
+    "application",
+    "catalog",
+    "demonstration",
+    "describe",
+    "hoisted",
+    "relabel",
+    "remark",
+    "runs",
+    "scoring_verbs",
+    "stderr",
+    "training",
+    "upkeep",
+]

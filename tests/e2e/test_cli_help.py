@@ -1,0 +1,92 @@
+"""Every verb's help fits one screen, and the example in it works on the sample catalog."""
+
+import contextlib
+import re
+import shlex
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import typer
+
+from services import cli
+from services.cli.verbs import app
+from services.dispatcher import JobRequest, create
+from services.dispatcher import cancel as cancel_job
+from shared import wiring
+from shared.domain import states
+from shared.settings import Settings
+from tests.conftest import REPOSITORY, Shop
+
+SCREEN = (80, 40)
+ANY_ID = re.compile(r"\b[0-9a-f]{16}\b")
+EXAMPLE = re.compile(r"Example: (shelver [^\n]*(?:\\\n[^\n]*)*)")
+
+
+HELP = {name: command.help or "" for name, command in typer.main.get_command(app).commands.items()}
+
+
+def examples(verb: str) -> list[str]:
+    return [found.replace("\\\n", " ") for found in EXAMPLE.findall(HELP[verb])]
+
+
+@pytest.mark.parametrize("verb", ["", *sorted(HELP)])
+def test_help_fits_a_screen(shell, monkeypatch, verb):
+    columns, lines = SCREEN
+    monkeypatch.setenv("COLUMNS", str(columns))
+    code, out, _ = shell(*verb.split(), "--help")
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= columns
+    assert len(out.splitlines()) <= lines
+
+
+@pytest.mark.parametrize("verb", sorted(HELP))
+def test_help_has_an_example_of_its_verb(verb):
+    assert examples(verb)
+    for example in examples(verb):
+        assert shlex.split(example)[:2] == ["shelver", verb]
+
+
+@pytest.fixture(scope="module")
+def place(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder as a checkout has it, but with a small ensemble under the demo's name; the demo has run."""
+    folder = tmp_path_factory.mktemp("place")
+    (folder / "examples").symlink_to(REPOSITORY / "examples")
+    (folder / "ensembles").mkdir()
+    small = shop.ensemble_file.read_text().replace("name: tiny", "name: grocery-small")
+    (folder / "ensembles" / "grocery-small.yaml").write_text(small)
+    # the shop's runs: a name in a file counts for nothing, so what is complete there need not be trained again
+    shutil.copytree(shop.home / "objects" / "runs", folder / "demo" / "home" / "objects" / "runs")
+    with contextlib.chdir(folder):
+        assert cli.run(["demo"]) == 0
+    shutil.copytree(folder / "demo" / "home", folder / "shelver-data")
+    return folder
+
+
+def real_id(verb: str, home: Path) -> str:
+    """What stands for 0123456789abcdef: a run, a job to cancel, a job to remove, else the job that is scored."""
+    stores = wiring.stores(Settings(home=home))
+    if verb == "runs":
+        return stores.runs.runs()[0].id
+    job = next(job for job in stores.jobs.jobs(states.ANSWERED) if job.ensemble == "grocery-small")
+    if verb in ("cancel", "rm"):
+        request = JobRequest(dataset="test", ensemble="grocery-small", idempotency_key=verb)
+        job = create(stores, replace(request, chunk_images=10))
+    if verb == "rm":
+        cancel_job(stores.jobs, job.id)
+        assert cli.run(["--home", str(home), "cancel", job.id]) == 0
+    return job.id
+
+
+@pytest.mark.parametrize("verb", sorted(HELP))
+def test_the_example_works(shell, place, monkeypatch, tmp_path, verb):
+    monkeypatch.chdir(place)
+    if verb == "ingest":  # elsewhere, or it would find the dataset complete
+        monkeypatch.setenv("SHELVER_HOME", str(tmp_path))
+    for example in examples(verb):
+        if ANY_ID.search(example):
+            example = ANY_ID.sub(real_id(verb, place / "shelver-data"), example)
+        code, out, err = shell(*shlex.split(example)[1:])
+        assert code == 0, f"{example}\n{out}\n{err}"
+        assert out
