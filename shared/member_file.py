@@ -5,7 +5,7 @@ from dataclasses import fields
 from typing import Any, cast, get_args
 
 from shared import training_keys
-from shared.domain.ensemble import Fit, Init, Input, Member, Split
+from shared.domain.ensemble import Fit, Init, Input, Member, Schedule, Split
 from shared.domain.ensemble_rules import default_seed, nearest
 from shared.yaml_nodes import Value
 
@@ -79,7 +79,7 @@ def member(
         weight_decay=keys["weight_decay"].number(0.0),
         label_smoothing=keys["label_smoothing"].number(0.0, 1.0, below=True),
         augment=training_keys.augment(keys["augment"]),
-        schedule=training_keys.schedule(keys["schedule"]),
+        schedule=_schedule(keys["schedule"], name, epochs),
         precision=_precision(keys["precision"]),
         init=init,
         momentum=_momentum(keys["momentum"], own, optimizer),
@@ -204,6 +204,15 @@ def _accumulate(value: Value, name: str, batch_size: int) -> int:
     if batch_size // parts < 2:
         raise value.error(f"the parts of '{name}' hold one picture each", "2 or more are needed: use fewer parts")
     return parts
+
+
+def _schedule(value: Value, name: str, epochs: int) -> Schedule:
+    schedule = training_keys.schedule(value)
+    if schedule.warmup > epochs:
+        raise value.error(
+            f"warms up for {schedule.warmup:g} epochs, but '{name}' trains {epochs}", "shorten the warmup"
+        )
+    return schedule
 
 
 def _plain_epochs(value: Value, name: str, epochs: int) -> int:

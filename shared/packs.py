@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shared import layout
-from shared.domain.errors import NewerSchemaError, NotFoundError
+from shared.domain.errors import BadInputError, FailedError, NewerSchemaError, NotFoundError
 from shared.domain.records import SCHEMA, Record
 from shared.domain.taxonomy import Taxonomy, parse
 from shared.ports import Objects
@@ -176,19 +176,24 @@ def index_from_parquet(content: bytes) -> PackIndex:
 
 
 def read_manifest(objects: Objects, dataset: str) -> Manifest:
-    """The manifest of a complete dataset. Raises NotFoundError with what to do."""
+    """The manifest of a complete dataset. Raises NotFoundError with what to do, FailedError for a damaged one."""
+    key = layout.manifest(dataset)
     try:
-        plain = json.loads(objects.read(layout.manifest(dataset)))
-    except NotFoundError:
+        content = objects.read(key)
+    except (NotFoundError, BadInputError):  # the second for a name that no object can have
         raise NotFoundError(f"there is no dataset '{dataset}'; ingest it first, or see `shelver datasets`") from None
-    manifest = Manifest.from_plain(plain)
-    return Manifest.from_plain(
-        manifest.plain()
-        | {
-            "packs": [PackRef(**ref) for ref in plain["packs"]],
-            "bad": [BadDocument(**bad) for bad in plain["bad"]],
-        }
-    )
+    try:
+        plain = json.loads(content)
+        manifest = Manifest.from_plain(plain)
+        return Manifest.from_plain(
+            manifest.plain()
+            | {
+                "packs": [PackRef(**ref) for ref in plain["packs"]],
+                "bad": [BadDocument(**bad) for bad in plain["bad"]],
+            }
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(key, error) from error
 
 
 def read_taxonomy(objects: Objects, dataset: str) -> Taxonomy:
@@ -198,8 +203,26 @@ def read_taxonomy(objects: Objects, dataset: str) -> Taxonomy:
 
 
 def read_index(objects: Objects, dataset: str, ref: PackRef) -> PackIndex:
-    """The index of one pack of `dataset`."""
-    return index_from_parquet(objects.read(layout.pack_index(dataset, ref.number)))
+    """The index of one pack of `dataset`. Raises NotFoundError, FailedError for a damaged one."""
+    key = layout.pack_index(dataset, ref.number)
+    content = objects.read(key)
+    try:
+        return index_from_parquet(content)
+    except (pa.ArrowException, OSError, KeyError, TypeError) as error:
+        raise _damaged(key, error) from error
+
+
+def read_products(objects: Objects, ref: PackRef, begin: int, end: int) -> bytes:
+    """Bytes [begin, end) of a pack. Raises NotFoundError, FailedError where it ends before them."""
+    key = layout.pack(ref.dataset, ref.number)
+    content = objects.read(key, begin, end - begin)
+    if len(content) < end - begin:  # else its last products would be blamed
+        raise FailedError(f"{key} ends before offset {end}; restore it, or ingest again")
+    return content
+
+
+def _damaged(key: str, error: Exception) -> FailedError:
+    return FailedError(f"{key} is damaged ({error}); restore it, or ingest again")
 
 
 def read_indexes(objects: Objects, manifest: Manifest) -> Iterator[tuple[PackRef, PackIndex]]:

@@ -8,12 +8,16 @@ import json
 from shared import layout
 from shared.domain import runs as rules
 from shared.domain import states
-from shared.domain.errors import BadInputError, ConflictError, NotFoundError
+from shared.domain.errors import BadInputError, ConflictError, FailedError, NotFoundError
+from shared.packs import read_manifest
 from shared.ports import Catalog, Jobs, Launcher, Objects, Runs
 
 
 def remove_dataset(objects: Objects, catalog: Catalog, runs: Runs, jobs: Jobs, name: str) -> None:
-    """Remove a dataset, or what an unfinished ingest left. Raises NotFoundError, ConflictError."""
+    """Remove a dataset, or what an unfinished ingest left.
+
+    Raises NotFoundError, ConflictError, and as `needed_datasets`.
+    """
     if catalog.ingest(name) is None and name not in {d.name for d in catalog.datasets()}:
         raise NotFoundError(f"there is no dataset '{name}'; see `shelver datasets`")
     _refuse_used(f"dataset '{name}'", dataset_users(objects, catalog, runs, jobs, name))
@@ -25,11 +29,28 @@ def remove_dataset(objects: Objects, catalog: Catalog, runs: Runs, jobs: Jobs, n
 
 
 def dataset_users(objects: Objects, catalog: Catalog, runs: Runs, jobs: Jobs, name: str) -> list[str]:
-    """What needs a dataset, each in words."""
+    """What needs a dataset, each in words. Raises as `needed_datasets`."""
     users = [f"ensemble {v.name}@{v.version}" for v in runs.versions() if v.dataset == name]
     users += [f"run {run.id}" for run in runs.runs() if run.dataset == name]
     users += [f"job {job.id}" for job in jobs.jobs() if job.dataset == name]
     return users + [f"dataset {other} (a relabel)" for other in _relabels(objects, catalog, name)]
+
+
+def needed_datasets(objects: Objects, name: str) -> set[str]:
+    """The datasets whose packs a dataset refers to, or will once its relabel is complete.
+
+    Raises FailedError where a damaged file hides that, and NewerSchemaError.
+    """
+    found: set[str] = set()
+    try:
+        if objects.exists(layout.manifest(name)):
+            found |= {ref.dataset for ref in read_manifest(objects, name).packs}
+        if objects.exists(layout.relabelling(name)):
+            found |= set(json.loads(objects.read(layout.relabelling(name)))["needs"])
+    except (FailedError, ValueError, KeyError, TypeError) as error:
+        words = f"it is not known which packs the dataset '{name}' uses: {error}"
+        raise FailedError(f"{words}; see `shelver doctor`") from error
+    return found
 
 
 def remove_run(objects: Objects, runs: Runs, run: str) -> None:
@@ -100,17 +121,7 @@ def remove_job(objects: Objects, jobs: Jobs, job: str) -> None:
 def _relabels(objects: Objects, catalog: Catalog, name: str) -> list[str]:
     """Other datasets, also unfinished ones, that need the packs of `name`."""
     others = {ingest.dataset for ingest in catalog.ingests()} | {dataset.name for dataset in catalog.datasets()}
-    return [other for other in sorted(others - {name}) if name in _needed(objects, other)]
-
-
-def _needed(objects: Objects, dataset: str) -> set[str]:
-    """The datasets whose packs a dataset refers to, or will once its relabel is complete."""
-    found: set[str] = set()
-    for key in (layout.manifest(dataset), layout.relabelling(dataset)):
-        if objects.exists(key):
-            plain = json.loads(objects.read(key))
-            found |= {*plain.get("needs", ()), *(ref["dataset"] for ref in plain.get("packs", ()))}
-    return found
+    return [other for other in sorted(others - {name}) if name in needed_datasets(objects, other)]
 
 
 def _refuse_used(what: str, users: list[str]) -> None:

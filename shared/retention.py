@@ -13,10 +13,9 @@ from itertools import groupby
 from shared import layout, removal
 from shared.domain import retention as rules
 from shared.domain import runs as run_rules
-from shared.domain.errors import FailedError, NotFoundError
+from shared.domain.errors import NotFoundError
 from shared.domain.records import EnsembleVersion, Ingest, Job, Run, Training
 from shared.domain.states import ENDED
-from shared.packs import read_manifest
 from shared.ports import Catalog, Jobs, Objects, Runs
 from shared.settings import RetentionSettings
 
@@ -111,7 +110,7 @@ class _Survey:
         rows = {dataset.name for dataset in self._catalog.datasets()}
         ingests = {ingest.dataset: ingest for ingest in self._catalog.ingests()}
         complete = {name for kind, name in self._keys if kind == "datasets" and self._is_whole(name)}
-        referred = {dataset for name in complete for dataset in self._referred(name)}
+        referred = {needed for name in complete for needed in removal.needed_datasets(self._objects, name)}
         splits = rules.splits_in_use(self._run_rows, self._versions)
         for name in sorted({*rows, *ingests, *(name for kind, name in self._keys if kind == "datasets")}):
             if name in complete and (name in rows or name in ingests):
@@ -146,6 +145,7 @@ class _Survey:
     def _without_rows(self) -> Iterator[Garbage]:
         rows = {("runs", run.id) for run in self._runs.runs()} | {("jobs", job.id) for job in self._jobs.jobs()}
         versions = {layout.ensemble_version(v.name, v.version) for v in self._versions}
+        weights = rules.initial_weights(self._run_rows)
         for (kind, name), keys in self._keys.items():
             if kind == "ensembles":
                 for key in keys:
@@ -155,16 +155,8 @@ class _Survey:
                 yield self._garbage("run", name, _UNKNOWN, keys, None)
             elif kind in ("runs", "jobs") and (kind, name) not in rows:
                 yield from self._loose("objects", f"{kind}/{name}/", "no row names it", keys)
-            elif kind not in _OWN:
-                yield self._garbage("unknown", "/".join((kind, name)), "nothing of Shelver's lies there", keys, None)
-
-    def _referred(self, dataset: str) -> set[str]:
-        """The datasets in which its packs lie."""
-        try:
-            return {ref.dataset for ref in read_manifest(self._objects, dataset).packs}
-        except (ValueError, KeyError, TypeError) as error:
-            words = f"{layout.manifest(dataset)} is damaged ({error}), so it is not known which packs are in use"
-            raise FailedError(f"{words}; see `shelver doctor`") from error
+            elif kind not in _OWN and (loose := [key for key in keys if key not in weights]):
+                yield self._garbage("unknown", f"{kind}/{name}", "nothing of Shelver's lies there", loose, None)
 
     def _is_whole(self, dataset: str) -> bool:
         return layout.manifest(dataset) in self._of("datasets", dataset)

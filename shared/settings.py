@@ -1,5 +1,6 @@
 """Every setting, in groups, with its unit, what None means and why this default. Read once, by `from_environment`."""
 
+import math
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -147,7 +148,11 @@ def to_environment(settings: Settings) -> dict[str, str]:
 
 def _parse(name: str, text: str, default: Any) -> Any:
     kind = int if default is None else type(default)
+    words = "whole number" if kind is int else "number"
     try:
-        return kind(text)
+        value = kind(text)
     except ValueError:
-        raise BadInputError(name, f"'{text}' is no {kind.__name__}", remedy="correct or unset it") from None
+        raise BadInputError(name, f"'{text}' is no {words}", remedy="correct or unset it") from None
+    if kind is not str and not 0 <= value < math.inf:
+        raise BadInputError(name, f"'{text}' is no {words} of 0 or more", remedy="correct or unset it")
+    return value

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -126,7 +126,7 @@ class StubEngine:
     scored: list[int] = field(default_factory=list)
     closed: bool = False
 
-    def run(self, chunks: Iterator[ChunkInput], /) -> Iterator[ChunkResult]:
+    def run(self, chunks: Iterator[ChunkInput], /) -> Generator[ChunkResult, None, None]:
         for chunk in chunks:
             yield ChunkResult(
                 key=chunk.key,

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from services.cli.show import remark
 from shared import wiring
 from shared.domain.errors import BadInputError
 from shared.settings import Settings, examine
@@ -43,6 +44,11 @@ class Session:
         """The home for this process alone."""
         self._check_home()
         return wiring.exclusive(self.settings)
+
+    def remark_if_idle(self, verb: str) -> None:
+        """Say that what is stored as running was interrupted, if no process works in the home."""
+        if not wiring.holder(self.settings):
+            remark(f"nobody works here now: what is running was interrupted, and the same `shelver {verb}` goes on")
 
     def _check_home(self) -> None:
         home = self.settings.home

@@ -47,8 +47,9 @@ def describe(
     if html is not None:
         from services.reports.description_page import render
 
-        with whole(html) as file:
-            file.write(render(session.stores.objects, found).encode())
+        content = render(session.stores.objects, found).encode()
+        with whole(html) as file:  # what fails before is no fault of the file
+            file.write(content)
     if json:
         as_json(found.description.plain())
         return

@@ -58,7 +58,7 @@ def _lock(settings: Settings) -> Check:
         return Check("lock", False, f"{error}", f"make {settings.home / 'lock'} writable for this user")
     if not held:
         return Check("lock", True, "nobody works here")
-    remedy = "verbs that write wait for it; Ctrl-C there, or `kill -INT` its number, ends it in order"
+    remedy = "verbs that write wait for it; Ctrl-C there, or `kill` its number, ends it, and the same command goes on"
     return Check("lock", True, f"another shelver works here: {held}", remedy)
 
 

@@ -31,11 +31,15 @@ def runs(
 
     Example: shelver runs
     """
-    stores = context.ensure_object(Session).stores
+    session = context.ensure_object(Session)
+    stores = session.stores
+    rows = stores.runs.runs() if run is None else [find(stores.runs, run)]
+    if any(row.state == "running" for row in rows):
+        session.remark_if_idle("train")
     if run is None:
-        _show_all([_summary(stores.objects, row) for row in stores.runs.runs()], json=json)
+        _show_all([_summary(stores.objects, row) for row in rows], json=json)
         return
-    row = find(stores.runs, run)
+    (row,) = rows
     log = run_log.read(stores.objects, row.id)
     if json:
         files = {"metrics": log.metrics or None, "card": log.card or None, "progress": log.progress or None}
@@ -66,7 +70,7 @@ def _summary(objects: Objects, run: Run) -> Line:
     last = run_log.last_line(objects, run.id)
     member = run.definition["member"]
     held = run_log.document(objects, run.id, "metrics.json").get("holdout", {})
-    whole = last and last["kind"] in ("epoch", "stopped")
+    whole = last and last["kind"] == "epoch"
     return {
         "run": run.id,
         "member": run.member,
@@ -203,7 +207,7 @@ def _show_card(card: Mapping[str, Any]) -> None:
             "peak memory": f"{card['peak_memory_bytes'] / 1e6:,.0f} MB of the {card['peak_memory_of']}",
             "load time": f"{card['load_seconds']:.2f} s",
             **{
-                f"accuracy, {precision}": f"{_share(figure)}, images of the holdout"
+                f"accuracy, {precision}": f"{_share(figure)}, holdout images, plain view"
                 for precision, figure in card["accuracy"].items()
             },
         }

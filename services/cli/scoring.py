@@ -65,6 +65,10 @@ def score(
     else:
         facts(found)
     ended_well(job)
+    if since and not found["copied"]:
+        remark(
+            f"nothing was copied: job {since} has no product of the same id and images, or an earlier release made it"
+        )
 
 
 def ended_well(job: Job) -> Job:
@@ -151,6 +155,8 @@ def jobs(
         if watch:
             raise BadInputError("--watch", "follows one job", remedy="name it: shelver jobs JOB --watch")
         rows = [{"id": row.id, **job_facts(session, row)} for row in store.jobs()]
+        if any(row["state"] == "running" for row in rows):
+            session.remark_if_idle("score")
         if json:
             as_json(rows)
         else:
@@ -160,6 +166,8 @@ def jobs(
     if watch:
         _watch(session, job)
     row = store.job(job)
+    if row.state == "running":
+        session.remark_if_idle("score")
     found = job_facts(session, row)
     if json:
         as_json({"id": row.id, **found})

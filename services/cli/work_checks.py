@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from services.cli.checks import Check
 from shared.domain import attempts, states
 from shared.domain import runs as rules
-from shared.domain.errors import NotFoundError
+from shared.domain.errors import FailedError, NotFoundError
 from shared.domain.records import Job, JobOptions, Run
 from shared.packs import read_manifest
 from shared.settings import Settings
@@ -103,5 +103,5 @@ def _changed(stores: Stores, job: Job) -> bool:
         return read_manifest(stores.objects, job.dataset).fingerprint != job.dataset_fingerprint
     except NotFoundError:
         return True
-    except (ValueError, KeyError, TypeError):
+    except FailedError:
         return False  # damaged: the dataset's own line says it

@@ -42,7 +42,7 @@ def create(stores: Stores, request: JobRequest, *, now: Clock = time.time) -> Jo
 
     Raises NotFoundError (dataset, ensemble), BadInputError, and ConflictError for the same key with another body.
     """
-    wanted = _resolve(stores, request, now())
+    wanted = _continuing(stores, _resolve(stores, request, now()))
     stored = stores.jobs.create(wanted)
     if not _equal(stored, wanted):
         raise ConflictError(f"the idempotency key '{request.idempotency_key}' belongs to another request, {stored.id}")
@@ -56,7 +56,7 @@ def find_or_create(stores: Stores, request: JobRequest, *, now: Clock = time.tim
     for job in stores.jobs.jobs(going_on):
         if _equal(job, wanted):
             return job
-    return stores.jobs.create(wanted)
+    return stores.jobs.create(_continuing(stores, wanted))
 
 
 def cancel(jobs: Jobs, job: str) -> Job:
@@ -89,7 +89,7 @@ def _resolve(stores: Stores, request: JobRequest, created: float) -> Job:
     manifest = read_manifest(stores.objects, request.dataset)
     ensemble = stores.runs.version(name, version)
     key = request.idempotency_key
-    wanted = Job(
+    return Job(
         id=digest([request.tenant, key]) if key else uuid4().hex[:16],
         dataset=request.dataset,
         dataset_fingerprint=manifest.fingerprint,
@@ -102,16 +102,18 @@ def _resolve(stores: Stores, request: JobRequest, created: float) -> Job:
         pool=request.pool,
         created=created,
     )
-    return _continuing(stores.jobs, wanted, ensemble) if request.since else wanted
 
 
-def _continuing(jobs: Jobs, wanted: Job, ensemble: EnsembleVersion) -> Job:
-    """The job in the precision and batch shape of the one it copies from, so that it has one of each (I11).
+def _continuing(stores: Stores, wanted: Job) -> Job:
+    """The job; one that copies from another takes over its precision and batch shape, to have one of each (I11).
 
     Raises BadInputError where that job's outcomes would not be those of this one.
     """
+    if not wanted.options.since:
+        return wanted
+    ensemble = stores.runs.version(wanted.ensemble, wanted.version)
     try:
-        since = jobs.job(wanted.options.since)
+        since = stores.jobs.job(wanted.options.since)
     except NotFoundError:
         since = None
     if since is None or since.tenant != wanted.tenant:

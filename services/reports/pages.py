@@ -53,9 +53,9 @@ def figure(accuracy: Accuracy) -> str:
 
 def seconds(duration: float) -> str:
     """A duration: `4.1 ms`, `3.2 s`, `1 min 23 s`, `2 h 05 min`."""
-    if duration < 1:
+    if duration < 0.9995:  # what would be rounded to 1,000 ms
         return f"{1000 * duration:.3g} ms"
-    if duration < 60:
+    if duration < 59.95:
         return f"{duration:.1f} s"
     whole = round(duration)
     if whole < 3600:

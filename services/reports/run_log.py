@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared import layout
-from shared.domain.errors import NewerSchemaError, NotFoundError
+from shared.domain.errors import FailedError, NewerSchemaError, NotFoundError
 from shared.domain.records import SCHEMA
 from shared.ports import Objects
 
 Line = dict[str, Any]
+_LOG = "log.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +34,21 @@ class RunLog:
 
 
 def read(objects: Objects, run: str) -> RunLog:
-    """The log of a run. Raises NewerSchemaError."""
-    lines = [_checked(run, json.loads(line)) for line in _text(objects, run, "log.jsonl").splitlines()]
+    """The log of a run. Raises NewerSchemaError, and FailedError for a damaged file."""
+    lines = [_parse(run, _LOG, line) for line in _text(objects, run, _LOG).splitlines()]
     return RunLog(lines, *(document(objects, run, name) for name in ("metrics.json", "card.json", "progress.json")))
 
 
 def document(objects: Objects, run: str, name: str) -> Line:
-    """A JSON file of a run, empty where it is not there. Raises NewerSchemaError."""
+    """A JSON file of a run, empty where it is not there. Raises as `read`."""
     text = _text(objects, run, name)
-    return _checked(run, json.loads(text)) if text else {}
+    return _parse(run, name, text) if text else {}
 
 
 def last_line(objects: Objects, run: str) -> Line:
-    """The last line of a run's log, empty without one: how far it is. Raises NewerSchemaError."""
-    lines = _text(objects, run, "log.jsonl").splitlines()
-    return _checked(run, json.loads(lines[-1])) if lines else {}
+    """The last line of steps or an epoch in a run's log, empty without one: how far it is. Raises as `read`."""
+    lines = (_parse(run, _LOG, line) for line in reversed(_text(objects, run, _LOG).splitlines()))
+    return next((line for line in lines if line["kind"] != "stopped"), {})
 
 
 def _text(objects: Objects, run: str, name: str) -> str:
@@ -57,7 +58,12 @@ def _text(objects: Objects, run: str, name: str) -> str:
         return ""
 
 
-def _checked(run: str, plain: Line) -> Line:
+def _parse(run: str, name: str, text: str) -> Line:
+    try:
+        plain: Line = json.loads(text)
+    except ValueError as error:
+        key = layout.run_file(run, name)
+        raise FailedError(f"{key} is damaged ({error}); restore it, or remove it to go on without") from error
     if (schema := plain.get("schema", SCHEMA)) > SCHEMA:
         raise NewerSchemaError(f"run {run} has a file of schema {schema}: this Shelver reads up to {SCHEMA}")
     return plain

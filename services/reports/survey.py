@@ -20,10 +20,10 @@ import numpy.typing as npt
 from services.reports.contents import Contents, Int64
 from services.reports.looks import Look, look
 from services.reports.repeats import DistinctImages
-from shared import layout
 from shared.domain import keys
 from shared.domain.digests import scatter, seed_of
 from shared.domain.intervals import wilson
+from shared.packs import read_products
 from shared.ports import Objects
 
 Bool = npt.NDArray[np.bool_]
@@ -187,6 +187,6 @@ def read_images(objects: Objects, contents: Contents, row: Int64) -> Iterator[by
     for first, stop in zip(begins, np.append(begins[1:], len(row)), strict=True):
         ref = contents.manifest.packs[pack[first]]
         low = int(offset[first])
-        block = objects.read(layout.pack(ref.dataset, ref.number), low, int(end[stop - 1]) - low)
+        block = read_products(objects, ref, low, int(end[stop - 1]))
         for place in range(first, stop):
             yield block[int(offset[place]) - low : int(end[place]) - low]

@@ -66,6 +66,12 @@ def splits_in_use(runs: Iterable[Run], versions: Iterable[EnsembleVersion]) -> s
     return {Split(**split).digest for split in used}
 
 
+def initial_weights(runs: Iterable[Run]) -> set[str]:
+    """Keys of the objects that runs take their initial weights from (`init: {file: KEY}`)."""
+    inits = [run.definition["member"].get("init", {}) for run in runs if "member" in run.definition]
+    return {init["name"] for init in inits if init.get("kind") == "file"}
+
+
 def _splits(document: Mapping[str, object]) -> list[dict[str, int]]:
     splits = document.get("splits", {})
     return list(splits.values()) if isinstance(splits, Mapping) else []

@@ -23,7 +23,7 @@ def home(shop, tmp_path) -> Path:
     stores.jobs.create(replace(job, id="0123456789abcdef", ended=1.0))
     stores.objects.put("jobs/0123456789abcdef/export/all.parquet", b"12345")
     stores.objects.put(layout.upload(layout.upload_request(1.0, "x"), 0), b"123")
-    stores.runs.declare(replace(stores.runs.runs()[0], id="fedcba9876543210", state="failed", created=1.0))
+    stores.runs.declare(replace(stores.runs.runs()[0], id="fedcba9876543210", state="failed", ended=1.0))
     return tmp_path / "home"
 
 

@@ -97,6 +97,8 @@ def test_score(open_terminal, shell, shop, tmp_path):
     (unfinished,) = (job for job in jobs.jobs() if job.id != shop.job)
     assert unfinished.state == "running"
     assert jobs.chunks(unfinished.id, ("running",)) == []
+    for asked in ((), (unfinished.id,)):
+        assert "the same `shelver score` goes on" in shell("--home", terminal.home, "jobs", *asked)[2]
     found = json.loads(terminal.complete(*command))
     assert (found["job"], found["state"], found["done"]) == (unfinished.id, "succeeded", 290)
     submissions = [shell("--home", terminal.home, "export", job, "-o", "-")[1] for job in (shop.job, unfinished.id)]

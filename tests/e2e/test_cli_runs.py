@@ -98,7 +98,7 @@ def test_all_that_a_complete_run_tells(shell, tmp_path, declare):
         "products, mean over categories: precision 0.500, recall 0.250, f1 0.375 (n=8)",
         "card 11,182,668 parameters, 44.8 MB, 0.67 GFLOPs a picture",
         "peak memory 1,000 MB of the process",
-        "accuracy, float32 0.750 (0.409-0.929, n=8), images of the holdout",
+        "accuracy, float32 0.750 (0.409-0.929, n=8), holdout images, plain view",
         "float32 16 250.0 64 5",
     ):
         assert words in lines, words
@@ -119,7 +119,11 @@ def test_a_run_in_progress_shows_how_far_it_is(shell, tmp_path, declare):
     }.items():
         out = shell("--home", tmp_path, "runs", run)[1]
         assert words in [" ".join(line.split()) for line in out.splitlines()], out
-    assert [line.split()[5] for line in shell("--home", tmp_path, "runs")[1].splitlines()[1:]] == ["1/4", "0/4", "0/4"]
+    code, out, err = shell("--home", tmp_path, "runs")
+    assert [line.split()[5] for line in out.splitlines()[1:]] == ["1/4", "0/4", "0/4"]
+    assert err == "nobody works here now: what is running was interrupted, and the same `shelver train` goes on\n"
+    with wiring.exclusive(Settings(home=tmp_path)):
+        assert shell("--home", tmp_path, "runs") == (code, out, "")
 
 
 def test_a_run_that_never_came_to_anything(shell, tmp_path, declare):

@@ -155,3 +155,15 @@ def test_what_cannot_be_copied_is_refused_in_one_line(
     assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert words in err
     assert later.jobs.jobs() == before
+
+
+def test_a_job_that_copied_nothing_says_so(shell, later, tmp_path):
+    dump = tmp_path / "other.bson"
+    dump.write_bytes(
+        b"".join(bson.encode({**document, "_id": 2 * NEW_ID + n}) for n, document in enumerate(later.dump[:3]))
+    )
+    assert shell("--home", later.home, "ingest", dump, "--dataset", "other")[0] == 0
+    since = ("--no-skip-decided", "--since", later.job)
+    code, _, err = shell("--home", later.home, "score", "other", "--ensemble", "tiny", *since)
+    assert code == 0
+    assert f"nothing was copied: job {later.job} has no product of the same id and images" in err

@@ -20,6 +20,7 @@ from workers.training.card import MemberCard, flops
 from workers.training.dataset import Parts, divide
 from workers.training.holdout import scores_key
 from workers.training.pictures import PictureSource
+from workers.training.preemption import PreemptedError
 from workers.vision.checkpoint import put_tensors
 from workers.vision.decode import DecodeLimits
 from workers.vision.forward import forward_probabilities
@@ -59,11 +60,16 @@ def probabilities(
 
 
 def measured(
-    bench: Bench, trained: tuple[str, Parts], clock: Callable[[], float] = time.perf_counter
+    bench: Bench,
+    trained: tuple[str, Parts],
+    clock: Callable[[], float] = time.perf_counter,
+    preempted: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     run, parts = trained
     with PictureSource(bench.objects, parts.held_out, DecodeLimits(), threads=1, cache_bytes=0) as source:
-        MemberCard(bench.objects, run, bench.member, CPU, "float32", clock=clock).write(parts, source)
+        MemberCard(bench.objects, run, bench.member, CPU, "float32", clock=clock, preempted=preempted).write(
+            parts, source
+        )
     found: dict[str, Any] = json.loads(bench.file(run, "card.json"))
     return found
 
@@ -207,3 +213,10 @@ def test_weights_and_chance_stay_as_they_are(bench: Bench, trained: tuple[str, P
     measured(bench, trained)
     assert torch.equal(torch.get_rng_state(), state)
     assert bench.file(trained[0], "weights.safetensors") == before
+
+
+def test_whoever_is_asked_to_go_goes_between_two_measurements(bench: Bench, trained: tuple[str, Parts]) -> None:
+    looks = iter([False] * 6 + [True])
+    with pytest.raises(PreemptedError):
+        measured(bench, trained, preempted=lambda: next(looks))
+    assert not bench.objects.exists(layout.run_file(trained[0], "card.json"))

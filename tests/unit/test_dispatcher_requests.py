@@ -199,3 +199,10 @@ def test_what_a_dead_owner_held_is_taken_back_uncounted(tmp_path: Path) -> None:
     assert not scene.finish(stale[0])
     assert scene.play().state == "succeeded"
     assert reclaim(scene.jobs) == 0
+
+
+def test_what_is_scored_already_is_found_also_without_the_job_it_copied_from(stores: Stores) -> None:
+    since = ended(stores)
+    job = create(stores, replace(REQUEST, since=since.id))
+    stores.jobs.remove_job(since.id)
+    assert find_or_create(stores, replace(REQUEST, since=since.id)).id == job.id

@@ -36,6 +36,16 @@ def test_faults_of_the_environment_are_lines_with_a_remedy() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("x", "no number"), ("-1", "no number of 0 or more"), ("nan", "no number of"), ("inf", "no number of")],
+)
+def test_a_setting_is_a_finite_number_of_0_or_more(text: str, words: str) -> None:
+    settings, (fault,) = examine({"SHELVER_RETENTION_JOB_DAYS": text})
+    assert f"SHELVER_RETENTION_JOB_DAYS: '{text}' is {words}" in str(fault)
+    assert settings == Settings()
+
+
 def test_settings_without_a_fault_are_named() -> None:
     (check,) = machine_checks.settings_checks([], {"SHELVER_HOME": "x", "PATH": "y"})
     assert (check.ok, check.words) == (True, "SHELVER_HOME")

@@ -20,7 +20,10 @@ from tests.catalog_scene import PageCheck
         (pages.figure(accuracy(241, 290)), "83.1 % (78.4-87.0 %, n = 290)"),  # Wilson by hand: 0.7836 to 0.8698
         (pages.figure(accuracy(0, 0)), "no figure (n = 0)"),
         (pages.seconds(0.00412), "4.12 ms"),
+        (pages.seconds(0.99949), "999 ms"),
+        (pages.seconds(0.9996), "1.0 s"),
         (pages.seconds(3.21), "3.2 s"),
+        (pages.seconds(59.96), "1 min 00 s"),
         (pages.seconds(83), "1 min 23 s"),
         (pages.seconds(7500), "2 h 05 min"),
         (pages.size(512), "512 bytes"),

@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from shared import layout, removal, wiring
-from shared.domain.errors import BadInputError, ConflictError, NotFoundError, StoreUnavailableError
+from shared.domain.errors import (
+    BadInputError,
+    ConflictError,
+    FailedError,
+    NewerSchemaError,
+    NotFoundError,
+    ShelverError,
+    StoreUnavailableError,
+)
 from shared.domain.records import Dataset, EnsembleVersion, Job, JobOptions, Run, Training
 from shared.packs import Manifest
 from shared.ports import Launched
@@ -55,6 +63,28 @@ def test_a_dataset_goes_with_all_it_has(stores: Stores) -> None:
     remove_dataset(stores, "tiny")
     assert list(stores.objects.list("datasets/")) == []
     assert stores.catalog.datasets() == []
+
+
+@pytest.mark.parametrize(
+    ("key", "content", "error"),
+    [
+        (layout.manifest("better"), b"{", FailedError),
+        (layout.manifest("better"), b'{"schema": 2}', NewerSchemaError),
+        (layout.relabelling("better"), b"{}", FailedError),
+    ],
+)
+def test_where_it_is_not_known_who_needs_the_packs_they_stay(
+    key: str, content: bytes, error: type[ShelverError], stores: Stores
+) -> None:
+    stores.catalog.add_dataset(replace(stores.catalog.datasets()[0], name="better"))
+    stores.objects.put(key, content)
+    before = list(stores.objects.list(""))
+    with pytest.raises(error):
+        remove_dataset(stores, "tiny")
+    assert list(stores.objects.list("")) == before
+    remove_dataset(stores, "better")
+    remove_dataset(stores, "tiny")
+    assert list(stores.objects.list("datasets/")) == []
 
 
 def test_a_run_whose_removal_was_interrupted_is_not_taken_for_complete(

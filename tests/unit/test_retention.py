@@ -4,7 +4,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared import layout
-from shared.domain.ensemble import Split
+from shared.domain.ensemble import Init, Split
 from shared.domain.errors import FailedError, StoreUnavailableError
 from shared.domain.records import EnsembleVersion, Job, Run, Training
 from shared.packs import read_manifest
 from tests.retention_home import INGEST, Home, Make, ago, job, run, training, version
+from tests.tiny_member import MEMBER
 
 RUN_STATES = ("complete", "failed", "cancelled", "pending", "waiting", "running")
 JOB_STATES = ("succeeded", "finished with errors", "failed", "cancelled", "running", "queued", "cancelling")
@@ -252,7 +253,17 @@ def test_a_training_that_took_longer_than_retention_is_kept_from_its_end_on(home
         home.add(run(f"long {state}", state=state, created=ago(100), ended=ago(31)))
     home.collect()
     assert [r.id for r in home.stores.runs.runs() if "keep" not in r.id] == ["just complete", "just failed"]
-    assert layout.run_file("just failed", "checkpoint/latest.json") in home.keys()
+    assert home.stores.objects.exists(layout.run_file("just failed", "checkpoint/latest.json"))
+
+
+def test_weights_that_a_run_starts_from_are_not_strange(home: Home) -> None:
+    member = asdict(replace(MEMBER, init=Init(kind="file", name="weights/mine/a.safetensors")))
+    home.add(replace(run("begun", state="pending", created=ago(1)), definition={"member": member}))
+    home.put(
+        "weights/mine/a.safetensors", "weights/mine/b.safetensors", layout.duplicate_table("d", MEMBER.split.digest)
+    )
+    (found,) = home.find()
+    assert (found.kind, found.name, found.bytes, found.remove) == ("unknown", "weights/mine", 5, None)
 
 
 def test_scores_that_no_chunk_names_go(home: Home) -> None:
@@ -263,7 +274,7 @@ def test_scores_that_no_chunk_names_go(home: Home) -> None:
 
 def test_a_damaged_manifest_stops_it(home: Home) -> None:
     home.stores.objects.put(layout.manifest("d"), b"{")
-    with pytest.raises(FailedError, match=r"manifest.json is damaged.*shelver doctor"):
+    with pytest.raises(FailedError, match=r"which packs the dataset 'd' uses: datasets/d/manifest.json is damaged"):
         home.find()
 
 

@@ -8,7 +8,7 @@ from services.cli.curves import WIDTH, curves
 from services.reports import run_log
 from shared import layout
 from shared.adapters.directory import DirectoryObjects
-from shared.domain.errors import NewerSchemaError
+from shared.domain.errors import FailedError, NewerSchemaError
 
 
 @pytest.fixture
@@ -46,13 +46,20 @@ def test_everything_that_is_there_is_read(objects: DirectoryObjects) -> None:
     assert log.lines == lines
     assert (log.epochs, log.stopped) == (lines[1:3], stopped)
     assert [found["name"] for found in (log.metrics, log.card, log.progress)] == ["metrics", "card", "progress"]
-    assert run_log.last_line(objects, "r") == stopped
+    assert run_log.last_line(objects, "r") == lines[2]
 
 
 def test_a_file_of_a_newer_schema_is_refused(objects: DirectoryObjects) -> None:
     put(objects, [{"schema": 2, "kind": "epoch"}])
     for read in (run_log.read, run_log.last_line):
         with pytest.raises(NewerSchemaError, match="run r has a file of schema 2"):
+            read(objects, "r")
+
+
+def test_a_damaged_file_is_named(objects: DirectoryObjects) -> None:
+    objects.put(layout.run_file("r", "log.jsonl"), b'{"kind": "ep')
+    for read in (run_log.read, run_log.last_line):
+        with pytest.raises(FailedError, match=r"^runs/r/log.jsonl is damaged"):
             read(objects, "r")
 
 

@@ -97,6 +97,10 @@ def test_a_checkpoint_of_the_first_release_is_gone_on_from(bench: Bench, watched
     found = result(bench, run)
     assert (found["weights"], found["holdout"]) == (undisturbed["weights"], undisturbed["holdout"])
     assert [line["watch"] for line in found["log"]] == [line["watch"] for line in undisturbed["log"]]
+    begun = step // 4 + 1 if step % 4 else 0  # that epoch's best five were not counted from its start
+    assert {line["epoch"]: line["top5"] for line in found["log"]} == {
+        line["epoch"]: None if line["epoch"] == begun else line["top5"] for line in undisturbed["log"]
+    }
 
 
 def test_a_checkpoint_of_a_newer_release_is_refused(bench: Bench, watched: Member) -> None:

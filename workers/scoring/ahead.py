@@ -15,7 +15,6 @@ from shared.ports import Clock
 from workers.scoring.chunks import Plan
 from workers.vision.decode import DecodeLimits, UndecodableError, decode, decoded_bytes
 
-
 _GROUPS_AHEAD = 8  # as many groups of pictures as this wait or are decoded at one time, at least
 
 

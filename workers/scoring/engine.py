@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -109,7 +109,7 @@ class Engine:
         self.batch_images = on.batch_images or settings.batch_images or _batch_images(on.device, largest)
         self._pool = ThreadPoolExecutor(settings.decode_threads or cores(), thread_name_prefix="decode")
 
-    def run(self, chunks: Iterator[ChunkInput]) -> Iterator[ChunkResult]:
+    def run(self, chunks: Iterator[ChunkInput]) -> Generator[ChunkResult, None, None]:
         """The result of each chunk, in order. `chunks` is advanced by another thread, at most two ahead.
 
         Raises what `chunks` raises, and DeviceTooSmallError. A fault of a product is in its result.

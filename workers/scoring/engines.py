@@ -1,7 +1,7 @@
 """The engines a worker keeps in memory, and the shape in which a job's first one decides for all others."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Protocol
 
 from shared.domain import states
@@ -21,7 +21,7 @@ class Engine(Protocol):
     precision: str
     batch_images: int  # shrinks when memory runs out; may be set between runs
 
-    def run(self, chunks: Iterator[ChunkInput], /) -> Iterator[ChunkResult]:
+    def run(self, chunks: Iterator[ChunkInput], /) -> Generator[ChunkResult, None, None]:
         """Score chunks in order; the next ones are pulled while one is on the device."""
 
     def close(self) -> None:

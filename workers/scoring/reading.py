@@ -5,11 +5,10 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from shared import layout
 from shared.domain.chunks import PackProducts, locate
 from shared.domain.errors import FailedError
 from shared.domain.records import Chunk, Job
-from shared.packs import Manifest, PackIndex, PackRef, read_index, read_manifest
+from shared.packs import Manifest, PackIndex, PackRef, read_index, read_manifest, read_products
 from shared.ports import Objects
 from workers.scoring.chunks import ChunkInput
 
@@ -42,17 +41,11 @@ class ChunkReader:
         gap = index.offset[1:] - end[:-1]
         cut = np.flatnonzero(gap > MOST_GAP)
         stretches = zip(index.offset[np.append(0, cut + 1)].tolist(), end[np.append(cut, -1)].tolist(), strict=True)
-        content = b"".join([self._bytes(layout.pack(ref.dataset, ref.number), *stretch) for stretch in stretches])
+        content = b"".join([read_products(self._objects, ref, *stretch) for stretch in stretches])
         missing = np.append(0, np.cumsum(np.where(gap > MOST_GAP, gap, 0)))
         images = index.image_offset - np.repeat(missing, np.diff(index.first_image))
         moved = replace(index, offset=index.offset - missing, image_offset=images)
         return ChunkInput(chunk.id, moved, content, int(index.offset[0]))
-
-    def _bytes(self, key: str, begin: int, end: int) -> bytes:
-        content = self._objects.read(key, begin, end - begin)
-        if len(content) < end - begin:  # else its last products would be blamed
-            raise FailedError(f"{key} ends before offset {end}; restore it, or ingest again")
-        return content
 
     def _pack_of(self, job: Job, chunk: Chunk) -> tuple[Manifest, PackRef]:
         manifest = self._manifest_of(job)

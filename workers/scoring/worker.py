@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from typing import Any, TypeVar
 
@@ -132,8 +133,10 @@ class Worker:
             engine = self._patiently(partial(self.engines.of, job.id))
             self.claims.ready = True
             self.claims.beat()  # at once: from now on a loss may be the chunk's own doing
-            for result in engine.run(self._inputs(job, engine, first, waiting)):
-                self._insist(partial(self._write, result))
+            # closed before anything is given up: its look-ahead must claim nothing afterwards
+            with closing(engine.run(self._inputs(job, engine, first, waiting))) as results:
+                for result in results:
+                    self._insist(partial(self._write, result))
         except (StoreUnavailableError, CannotRunError):
             raise
         except Exception as error:

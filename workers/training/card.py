@@ -9,6 +9,7 @@ import platform
 import resource
 import statistics
 import sys
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
@@ -28,6 +29,7 @@ from workers.training import figures
 from workers.training.dataset import Parts
 from workers.training.holdout import VIEWS, file_starts, scores_key
 from workers.training.pictures import PictureSource
+from workers.training.preemption import PreemptedError
 from workers.vision.devices import DTYPES, UnsupportedPrecisionError, out_of_memory, resolve_precision
 from workers.vision.forward import forward_probabilities, logits
 from workers.vision.model import LoadedMember, load_member
@@ -63,7 +65,15 @@ class MemberCard:
     """Measures a trained member on the device that it was trained on."""
 
     def __init__(
-        self, objects: Objects, run: str, member: Member, device: torch.device, precision: str, *, clock: Clock
+        self,
+        objects: Objects,
+        run: str,
+        member: Member,
+        device: torch.device,
+        precision: str,
+        *,
+        clock: Clock,
+        preempted: Callable[[], bool],
     ) -> None:
         """member.yaml, weights and holdout scores of the run are there; the scores were made in `precision`."""
         self._objects = objects
@@ -72,9 +82,10 @@ class MemberCard:
         self._device = device
         self._own = precision
         self._clock = clock
+        self._preempted = preempted
 
     def write(self, parts: Parts, source: PictureSource) -> None:
-        """Measure and write card.json; `source` reads `parts.held_out`.
+        """Measure and write card.json; `source` reads `parts.held_out`. Raises PreemptedError.
 
         Speed: medians of forward passes over resized pictures, on this device, every precision and batch in turn.
         Memory: on a GPU what weights and one pass of the larger batch take (`device`), else the most that this process
@@ -112,6 +123,7 @@ class MemberCard:
         """The member, and the median time of some loads, from the object store to the device."""
         seconds = []
         for _ in range(_LOADS):
+            self._heed()
             start = self._clock()
             loaded = load_member(self._objects, self._run, self._device)
             self._wait()
@@ -168,6 +180,7 @@ class MemberCard:
 
     def _seconds(self, loaded: LoadedMember, precision: str, batch: int) -> float:
         """One forward pass of `batch` resized pictures."""
+        self._heed()
         size = loaded.input.size
         pictures = torch.full((batch, 3, size, size), 100.0, device=self._device)
         self._wait()
@@ -175,6 +188,10 @@ class MemberCard:
         logits(loaded.module, pictures, _PLAIN, loaded.input, precision)
         self._wait()
         return self._clock() - start
+
+    def _heed(self) -> None:
+        if self._preempted():
+            raise PreemptedError
 
     def _wait(self) -> None:
         if self._device.type == "cuda":
@@ -200,6 +217,7 @@ class MemberCard:
         answers = {self._own: own} | {precision: np.full(len(rows), -1) for precision in others}
         for batch in source.batches(rows[at : at + _READ_IMAGES] for at in range(0, len(rows), _READ_IMAGES)):
             for precision in others:
+                self._heed()
                 probabilities = forward_probabilities(
                     loaded.module,
                     batch.pictures,

@@ -29,7 +29,7 @@ class Counters:
     epochs: int = 0  # finished: their steps are done and the network was watched
     loss_sum: float = 0.0
     correct: int = 0
-    among_top: int = 0
+    among_top: int | None = 0  # None: not known, in an epoch that the first release began
     seen: int = 0
     seconds: float = 0.0  # of training, over all attempts
     best_epoch: int = 0  # of the lowest watched loss, with early stopping
@@ -98,7 +98,7 @@ def _state(content: bytes, steps_per_epoch: int) -> tuple[list[str], Counters]:
     if (schema := state.get("schema", SCHEMA)) > SCHEMA:
         raise NewerSchemaError(f"a checkpoint of schema {schema}: this Shelver reads up to {SCHEMA}")
     if "counters" not in state:  # of the first release: an epoch was finished with its last step, and not counted
-        counted = {**state, "epochs": state["step"] // steps_per_epoch}
+        counted = {**state, "epochs": state["step"] // steps_per_epoch, "among_top": None if state["seen"] else 0}
         state = {"tensors": ["model", "optimizer"], "counters": counted}
     undecodable = {int(row): reason for row, reason in state["counters"]["undecodable"].items()}
     return state["tensors"], Counters(**{**state["counters"], "undecodable": undecodable})

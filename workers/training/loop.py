@@ -55,7 +55,6 @@ class Trainer:
         self._preempted = preempted
         self._clock = clock
         self.steps_per_epoch = max(1, len(images) // member.batch_size)
-        self.steps = self.steps_per_epoch * member.epochs
         self._rates = Rates(member.schedule, steps_per_epoch=self.steps_per_epoch, epochs=member.epochs)
         self._stopping = EarlyStopping(member.early_stopping)
         self._pace = Pace(clock)
@@ -138,7 +137,7 @@ class Trainer:
         part is judged once whenever the process ends."""
         self._count(counters)
         line = self._line("epoch", counters)
-        line["top5"] = counters.among_top / max(1, counters.seen)
+        line["top5"] = None if counters.among_top is None else counters.among_top / max(1, counters.seen)
         line["watch"] = watched = self._watched(counters)
         loss = watched["loss"] if watched else None
         counters.epochs += 1
@@ -215,7 +214,8 @@ class Trainer:
         loss, right, among = self._learner.take_sums()
         counters.loss_sum += loss
         counters.correct += right
-        counters.among_top += among
+        if counters.among_top is not None:
+            counters.among_top += among
         now = self._clock()
         counters.seconds += now - self._counted
         self._counted = now

@@ -98,6 +98,9 @@ def train(order: Order, attempt: int, around: Surroundings) -> None:
     around.say(f"member {order.member.name}, run {run}, attempt {attempt}: {len(parts.training)} images; {start}")
     module = module.to(device=order.device.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     journal = Journal(objects, run, order.run.created, around.clock, around.say)
+    if not objects.exists(layout.run_file(run, "checkpoint/latest.json")):
+        for key in list(objects.list(layout.run_file(run, "holdout/"))):
+            objects.delete(key)  # of other weights: trained again, a GPU's differ in their last digits
     module, counters = _train(order, parts, module, checkpoints, journal, around)
     checkpoint.put_tensors(objects, layout.run_file(run, "weights.safetensors"), module.state_dict())
     classes, fingerprint = order.taxonomy.classes, order.taxonomy.fingerprint
@@ -166,7 +169,13 @@ def _score(order: Order, parts: Parts, module: nn.Module, journal: Journal, arou
     with _source(order, parts.held_out, alone) as source:
         metrics = scorer.run(module, source, order.taxonomy.classes)
         MemberCard(
-            around.objects, order.run.id, order.member, order.device.device, order.device.precision, clock=around.clock
+            around.objects,
+            order.run.id,
+            order.member,
+            order.device.device,
+            order.device.precision,
+            clock=around.clock,
+            preempted=around.preempted,
         ).write(parts, source)
     return metrics
 
