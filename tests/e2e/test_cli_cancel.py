@@ -29,7 +29,8 @@ def test_while_another_process_runs_it(terminal, running):
         terminal.wait(lambda: bool(running()), process)
         job = running()
         said = terminal.complete("cancel", job)
-        assert said == f"job {job} is being cancelled by the process that runs it\n"
+        # that process may have ended it already
+        assert said in (f"job {job} is being cancelled by the process that runs it\n", f"job {job} is cancelled\n")
         out, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "cancelled" in out.decode()
