@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.rounds import Comparison, UnequalError
+from shared import wiring
 
 BENCHMARKS = {
     "decoder": ("decoder", "measure"),
@@ -30,6 +31,7 @@ def function(name: str) -> Callable[..., Comparison]:
 
 
 def main(names: list[str]) -> int:
+    os.environ.update(wiring.COMPUTING)  # as the processes that compute get it; torch, which heeds it, is loaded later
     if not names:
         print("benchmarks:", *BENCHMARKS, "(or: all)")
         return 0

@@ -20,7 +20,7 @@ from shared.domain.runs import process_name
 from shared.ports import Catalog, Jobs, Launcher, Objects, Queue, Runs
 from shared.settings import Settings, to_environment
 
-_COMPUTING = {"GOMP_SPINCOUNT": "1000"}
+COMPUTING = {"GOMP_SPINCOUNT": "1000"}
 """Threads of a network that wait spin only briefly: decoding and whatever else the machine does share its cores.
 Seen on 2 cores (resnet18 training): no difference on an idle machine, 33-44 images/s instead of 10-27 on a busy one."""
 
@@ -50,14 +50,14 @@ def queue(settings: Settings) -> Queue:
     """The transport to scoring workers: here one supervised child process."""
     return ChildQueue(
         [sys.executable, "-m", "workers.scoring"],
-        environment=_COMPUTING | to_environment(settings),
+        environment=COMPUTING | to_environment(settings),
         log=settings.home / "logs" / "scoring.log",
     )
 
 
 def launcher(settings: Settings) -> Launcher:
     """What starts training processes."""
-    return SubprocessLauncher(settings.home / "processes", environment=_COMPUTING | to_environment(settings))
+    return SubprocessLauncher(settings.home / "processes", environment=COMPUTING | to_environment(settings))
 
 
 def left_files(settings: Settings, runs: Iterable[Run], now: float) -> Iterable[LeftFile]:
