@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
 from shared.domain.records import (
+    Admission,
     Chunk,
     Dataset,
     EnsembleVersion,
     Ingest,
     Job,
+    Key,
+    Lease,
     Outcome,
     ProductRow,
     Run,
@@ -190,6 +193,38 @@ class Jobs(Protocol):
         """Remove a job with its chunks and outcomes; not being there is fine."""
 
 
+class Keys(Protocol):
+    """API keys, and what tenants were let in with."""
+
+    def add_key(self, key: Key) -> Key:
+        """Store the key unless its id is there already; return what is stored. ConflictError for a digest in use."""
+
+    def key_of(self, digest: str) -> Key | None:
+        """The key of a secret's digest, also a revoked one."""
+
+    def all_keys(self) -> list[Key]:
+        """All keys, oldest first."""
+
+    def revoke_key(self, key: str) -> None:
+        """Mark a key as revoked, once and for all. Raises NotFoundError."""
+
+    def admission(self, tenant: str) -> Admission:
+        """The tenant's row; one of generation 0 where none is stored."""
+
+    def swap_admission(self, old: Admission, new: Admission) -> bool:
+        """Store `new` if the row still has `old`'s generation (0: none is stored); `new`'s is one more."""
+
+
+class Leases(Protocol):
+    """Leadership among replicas of a service."""
+
+    def lease(self, name: str) -> Lease:
+        """The row; one of term 0 where none is stored."""
+
+    def swap_lease(self, old: Lease, new: Lease) -> bool:
+        """Store `new` if the row still has `old`'s term and beat (both 0: or none is stored)."""
+
+
 class Queue(Protocol):
     """Transport only: keys and numbers travel, never images or scores. Anything sent may be lost or come twice."""
 
@@ -198,6 +233,9 @@ class Queue(Protocol):
 
     def ask(self, question: Mapping[str, Any], *, timeout: float) -> Mapping[str, Any]:
         """One question, one small answer. Raises FailedError with the worker's words, or when time is up."""
+
+    def check(self) -> None:
+        """Raise StoreUnavailableError or FailedError while nothing can be sent."""
 
     def lost_workers(self) -> frozenset[str]:
         """Worker ids that are known to be dead, where the transport can tell; leases decide everything else."""

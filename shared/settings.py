@@ -11,6 +11,23 @@ from typing import Any
 from shared.domain.errors import BadInputError
 
 _PREFIX = "SHELVER_"
+_SWITCH = {"true": True, "True": True, "1": True, "false": False, "False": False, "0": False}
+_WHERE = {"catalog": ("mongodb", "mongodb+srv"), "objects": ("s3",), "queue": ("redis", "rediss")}
+"""Settings that choose an adapter, and the schemes of those on servers."""
+
+
+@dataclass(frozen=True, slots=True)
+class S3Settings:
+    """The server behind `objects = s3://BUCKET[/PREFIX]`. Durations in seconds."""
+
+    endpoint: str = ""  # http(s)://HOST[:PORT]; empty: the region's at AWS
+    region: str = "us-east-1"  # what servers without regions expect
+    path_style: bool = True  # the bucket in the path: every server knows it, and needs no DNS name per bucket
+    ca_file: str = ""  # certificates to trust besides the system's; empty: none
+    credentials_file: str = ""  # in AWS's format; empty: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
+    connect_seconds: float = 3.0
+    read_seconds: float = 30.0  # without a byte: the connection is dead
+    tries: int = 4  # of what may be repeated, with back-off between
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +74,52 @@ class ScoringSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """A scoring worker as a service. Durations in seconds."""
+
+    pool: str = "default"  # whose messages it takes
+    ensemble: str = ""  # NAME or NAME@VERSION to load before it is ready; empty: on the first message
+    grace_seconds: float = 60.0  # after SIGTERM, to finish or hand back; the pod's grace time is longer
+    liveness_file: str = ""  # what the probes read; empty: none is written
+    liveness_seconds: float = 5.0  # between two writes of it
+    dead_seconds: float = 60.0  # the consumer loop has not written for this long: dead
+    stuck_seconds: float = 300.0  # work is there, and the child has not moved for this long: dead
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """The API. Durations in seconds."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    admin_key: str = ""  # the secret of the first admin key, so that others can be made; from a Secret on a cluster
+    source_prefixes: str = ""  # where ingests may read, separated by commas: folders or s3://BUCKET/PREFIX; empty: none
+    upload_bytes: int = 32 * 2**20  # of one request
+    upload_pictures: int = 16  # of one product
+    upload_pixels: int = 50_000_000  # of one picture, judged by its header
+    answer_seconds: float = 60.0  # a one-off question waits at most this long
+    quota_products: int = 10_000_000  # a tenant's outstanding products: one very large catalog
+
+
+@dataclass(frozen=True, slots=True)
+class LauncherSettings:
+    """Training and ingest processes. Durations in seconds."""
+
+    poll_seconds: float = 1.0
+    concurrent_runs: int = 1  # on one machine a second one only slows down the first
+    ingest_processes: int = 2  # of an ingest whose request names no number
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetrySettings:
+    """What services tell about themselves."""
+
+    host: str = "127.0.0.1"
+    port: int = 0  # /metrics, /healthz and /readyz of a service other than the gateway; 0: not served
+    log_format: str = "text"  # text or json
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingSettings:
     """Training on one device. Durations in seconds."""
 
@@ -80,10 +143,18 @@ class Settings:
     """Everything. `home` holds the embedded stores."""
 
     home: Path = Path("shelver-data")
+    catalog: str = ""  # documents: empty for SQLite in the home, or mongodb://HOST/DATABASE
+    objects: str = ""  # empty for a folder in the home, or s3://BUCKET[/PREFIX]
+    queue: str = ""  # empty for a child process, or redis://HOST[:PORT]/DB for Celery
+    s3: S3Settings = field(default_factory=S3Settings)
     ingest: IngestSettings = field(default_factory=IngestSettings)
     leases: LeaseSettings = field(default_factory=LeaseSettings)
     dispatch: DispatchSettings = field(default_factory=DispatchSettings)
     scoring: ScoringSettings = field(default_factory=ScoringSettings)
+    worker: WorkerSettings = field(default_factory=WorkerSettings)
+    gateway: GatewaySettings = field(default_factory=GatewaySettings)
+    launcher: LauncherSettings = field(default_factory=LauncherSettings)
+    telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
 
@@ -106,11 +177,13 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
 def examine(environment: Mapping[str, str] | None = None) -> tuple[Settings, list[BadInputError]]:
     """As `from_environment`, but what is wrong comes back as faults, and its settings stay at their defaults."""
     given = os.environ if environment is None else environment
-    settings = Settings(home=Path(given.get("SHELVER_HOME") or "shelver-data"))
-    known = {"SHELVER_HOME"}
-    faults: list[BadInputError] = []
+    places = {name: given.get(f"{_PREFIX}{name}".upper(), "") for name in _WHERE}
+    home = Path(given.get("SHELVER_HOME") or "shelver-data")
+    settings = Settings(home, places["catalog"], places["objects"], places["queue"])
+    known = {"SHELVER_HOME", *(f"{_PREFIX}{name}".upper() for name in _WHERE)}
+    faults = [fault for name, place in places.items() if (fault := _misplaced(name, place))]
     for group in fields(Settings):
-        if group.name == "home":
+        if group.name in ("home", *_WHERE):
             continue
         values: dict[str, Any] = {}
         for item in fields(getattr(settings, group.name)):
@@ -126,6 +199,15 @@ def examine(environment: Mapping[str, str] | None = None) -> tuple[Settings, lis
     return settings, faults + [_unknown(name, known) for name in unknown]
 
 
+def _misplaced(name: str, place: str) -> BadInputError | None:
+    scheme, separator, rest = place.partition("://")
+    if not place or (separator and rest and scheme in _WHERE[name]):
+        return None
+    variable = f"{_PREFIX}{name}".upper()
+    # a password may stand in it, so that it is not repeated
+    return BadInputError(variable, f"it is no {_WHERE[name][0]}:// address", remedy="correct it, or unset it to embed")
+
+
 def _unknown(name: str, known: Collection[str]) -> BadInputError:
     near = get_close_matches(name.removeprefix(_PREFIX), [one.removeprefix(_PREFIX) for one in known], n=1)
     remedy = (
@@ -138,7 +220,10 @@ def to_environment(settings: Settings) -> dict[str, str]:
     """The variables from which `from_environment` makes equal settings: how a child process gets them."""
     variables = {"SHELVER_HOME": str(settings.home.absolute())}
     for group in fields(Settings):
-        if group.name != "home":
+        if group.name in _WHERE:
+            if place := getattr(settings, group.name):
+                variables[f"SHELVER_{group.name}".upper()] = place
+        elif group.name != "home":
             for item in fields(getattr(settings, group.name)):
                 value = getattr(getattr(settings, group.name), item.name)
                 if value is not None:
@@ -148,6 +233,10 @@ def to_environment(settings: Settings) -> dict[str, str]:
 
 def _parse(name: str, text: str, default: Any) -> Any:
     kind = int if default is None else type(default)
+    if kind is bool:
+        if text not in _SWITCH:
+            raise BadInputError(name, f"'{text}' is neither true nor false", remedy="correct or unset it")
+        return _SWITCH[text]
     words = "whole number" if kind is int else "number"
     try:
         value = kind(text)

@@ -12,12 +12,14 @@ from shared.adapters.home_files import LeftFile
 from shared.adapters.home_files import left_files as find_left_files
 from shared.adapters.sqlite_catalog import SqliteCatalog
 from shared.adapters.sqlite_jobs import SqliteJobs
+from shared.adapters.sqlite_keys import SqliteKeys
+from shared.adapters.sqlite_leases import SqliteLeases
 from shared.adapters.sqlite_runs import SqliteRuns
 from shared.adapters.subprocesses import SubprocessLauncher
 from shared.domain import retention
 from shared.domain.records import Run
 from shared.domain.runs import process_name
-from shared.ports import Catalog, Jobs, Launcher, Objects, Queue, Runs
+from shared.ports import Catalog, Jobs, Keys, Launcher, Leases, Objects, Queue, Runs
 from shared.settings import Settings, to_environment
 
 COMPUTING = {"GOMP_SPINCOUNT": "1000"}
@@ -33,6 +35,8 @@ class Stores:
     catalog: Catalog
     runs: Runs
     jobs: Jobs
+    keys: Keys
+    leases: Leases
 
 
 def objects(settings: Settings) -> Objects:
@@ -43,7 +47,14 @@ def objects(settings: Settings) -> Objects:
 def stores(settings: Settings) -> Stores:
     """All stores of the settings."""
     database = settings.home / "shelver.sqlite"
-    return Stores(objects(settings), SqliteCatalog(database), SqliteRuns(database), SqliteJobs(database))
+    return Stores(
+        objects(settings),
+        SqliteCatalog(database),
+        SqliteRuns(database),
+        SqliteJobs(database),
+        SqliteKeys(database),
+        SqliteLeases(database),
+    )
 
 
 def queue(settings: Settings) -> Queue:

@@ -144,6 +144,11 @@ class ChildQueue:
             child.asked.pop(number, None)
             raise FailedError(f"the scoring worker did not answer within {timeout:g} s") from None
 
+    def check(self) -> None:
+        """See the port. A child is started when it is first needed, so only a closed queue takes nothing."""
+        if self._closed:
+            raise FailedError("the queue is closed")
+
     def lost_workers(self) -> frozenset[str]:
         """See the port."""
         with self._lock:

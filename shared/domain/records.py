@@ -51,8 +51,10 @@ class Ingest(Record):
     pack_bytes: int
     allow_bad: int
     categories: str  # digest of the category file's bytes; empty without one
+    requested: bool = False  # through the API: the launcher starts its processes, whose number is frozen here
     state: str = "running"
     error: str = ""
+    created: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,6 +238,44 @@ class Outcome(Record):
     images: str = ""  # digest of the images' MD5s in their order: equal where the product has not changed
     since: str = ""  # the job that this outcome was copied from
     error: str = ""
+
+
+# --- services -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key(Record):
+    """An API key: who may do what for which tenant. Of its secret only the digest is kept."""
+
+    id: str
+    tenant: str
+    scopes: tuple[str, ...]  # of read, submit, admin
+    digest: str  # SHA-256 of the secret, in hex
+    name: str = ""  # what a person calls it
+    revoked: bool = False
+    created: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission(Record):
+    """The jobs of a tenant that were let in and whose rows may not be there yet, with their products.
+
+    What counts against a quota is these and the unfinished jobs; a swap lets one request in at a time.
+    """
+
+    tenant: str
+    generation: int = 0
+    pending: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease(Record):
+    """Who leads. `term` rises with each leader and `beat` while one lives; observers judge by their own clock."""
+
+    name: str
+    holder: str = ""
+    term: int = 0
+    beat: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ from shared.domain import states
 from shared.domain.errors import BadInputError, ConflictError, NotFoundError
 from shared.domain.records import EnsembleVersion, Job, JobOptions
 from shared.packs import read_manifest
-from shared.ports import Catalog
 from shared.wiring import Stores
 from tests.job_scene import Scene
 from tests.scoring_stub import manifest_json
@@ -43,7 +42,7 @@ def stores(scene: Scene, tmp_path: Path) -> Stores:
     runs.add_version(replace(version, version="v2", duplicate_table=""))
     runs.set_current("small", "v1")
     scene.jobs.remove_job("job1")
-    return Stores(cast(Any, scene.objects), cast(Catalog, None), runs, cast(Any, scene.jobs))
+    return Stores(cast(Any, scene.objects), *[cast(Any, one) for one in (None, runs, scene.jobs, None, None)])
 
 
 def test_a_job_has_everything_frozen_in(stores: Stores) -> None:

@@ -1,0 +1,69 @@
+"""API keys and admissions in one SQLite file."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from shared.adapters.sqlite import Database
+from shared.domain.errors import ConflictError, NotFoundError
+from shared.domain.records import Admission, Key
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS keys (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, digest TEXT NOT NULL UNIQUE,
+    content TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS admissions (tenant TEXT PRIMARY KEY, generation INTEGER NOT NULL, content TEXT NOT NULL);
+"""
+
+
+class SqliteKeys:
+    """The Keys port on the SQLite file at `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self._database = Database(path, _TABLES)
+
+    def add_key(self, key: Key) -> Key:
+        """See the port."""
+        with self._database.writing() as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO keys (id, digest, content) VALUES (?, ?, ?)",
+                (key.id, key.digest, json.dumps(key.plain())),
+            )
+            row = connection.execute("SELECT content FROM keys WHERE id = ?", (key.id,)).fetchone()
+        if row is None:
+            raise ConflictError("another key has the same secret; make a new one")
+        return Key.from_plain(json.loads(row["content"]))
+
+    def key_of(self, digest: str) -> Key | None:
+        """See the port."""
+        row = self._database.row("SELECT content FROM keys WHERE digest = ?", (digest,))
+        return None if row is None else Key.from_plain(json.loads(row["content"]))
+
+    def all_keys(self) -> list[Key]:
+        """See the port."""
+        rows = self._database.rows("SELECT content FROM keys ORDER BY number")
+        return [Key.from_plain(json.loads(row["content"])) for row in rows]
+
+    def revoke_key(self, key: str) -> None:
+        """See the port."""
+        with self._database.writing() as connection:
+            row = connection.execute("SELECT content FROM keys WHERE id = ?", (key,)).fetchone()
+            if row is None:
+                raise NotFoundError(f"there is no key '{key}'; see `shelver keys`")
+            revoked = replace(Key.from_plain(json.loads(row["content"])), revoked=True)
+            connection.execute("UPDATE keys SET content = ? WHERE id = ?", (json.dumps(revoked.plain()), key))
+
+    def admission(self, tenant: str) -> Admission:
+        """See the port."""
+        row = self._database.row("SELECT content FROM admissions WHERE tenant = ?", (tenant,))
+        return Admission(tenant=tenant) if row is None else Admission.from_plain(json.loads(row["content"]))
+
+    def swap_admission(self, old: Admission, new: Admission) -> bool:
+        """See the port."""
+        values = (new.generation, json.dumps(new.plain()))
+        if old.generation == 0:
+            statement = "INSERT OR IGNORE INTO admissions (generation, content, tenant) VALUES (?, ?, ?)"
+            return self._database.write(statement, (*values, old.tenant)) == 1
+        statement = "UPDATE admissions SET generation = ?, content = ? WHERE tenant = ? AND generation = ?"
+        return self._database.write(statement, (*values, old.tenant, old.generation)) == 1
