@@ -225,6 +225,18 @@ class Leases(Protocol):
         """Store `new` if the row still has `old`'s term and beat (both 0: or none is stored)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The stores that every process may open."""
+
+    objects: Objects
+    catalog: Catalog
+    runs: Runs
+    jobs: Jobs
+    keys: Keys
+    leases: Leases
+
+
 class Queue(Protocol):
     """Transport only: keys and numbers travel, never images or scores. Anything sent may be lost or come twice."""
 

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 
 from shared.adapters import home_lock
 from shared.adapters.child import ChildQueue
@@ -19,24 +18,12 @@ from shared.adapters.subprocesses import SubprocessLauncher
 from shared.domain import retention
 from shared.domain.records import Run
 from shared.domain.runs import process_name
-from shared.ports import Catalog, Jobs, Keys, Launcher, Leases, Objects, Queue, Runs
+from shared.ports import Launcher, Objects, Queue, Stores
 from shared.settings import Settings, to_environment
 
 COMPUTING = {"GOMP_SPINCOUNT": "1000"}
 """Threads of a network that wait spin only briefly: decoding and whatever else the machine does share its cores.
 Seen on 2 cores (resnet18 training): no difference on an idle machine, 33-44 images/s instead of 10-27 on a busy one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stores:
-    """The stores that every process may open."""
-
-    objects: Objects
-    catalog: Catalog
-    runs: Runs
-    jobs: Jobs
-    keys: Keys
-    leases: Leases
 
 
 def objects(settings: Settings) -> Objects:

@@ -8,8 +8,8 @@ from shared import layout, retention, wiring
 from shared.domain.ensemble import Split
 from shared.domain.records import Dataset, EnsembleVersion, Ingest, Job, JobOptions, Run, Training
 from shared.packs import Manifest
+from shared.ports import Stores
 from shared.settings import RetentionSettings, Settings
-from shared.wiring import Stores
 
 NOW = 1_000 * 86_400.0
 KEEP = RetentionSettings(job_days=90, run_days=30, upload_days=1)

@@ -3,9 +3,10 @@
 import sys
 from pathlib import Path
 
-from services.dispatcher import Dispatcher, reclaim
+from services.dispatcher import Dispatcher
 from shared import wiring
 from shared.adapters.child import ChildQueue
+from shared.job_requests import reclaim
 from shared.settings import LeaseSettings, Settings, to_environment
 
 LEASES = LeaseSettings(beat_seconds=0.05, lease_seconds=2.0, sent_seconds=5.0, poll_seconds=0.01)

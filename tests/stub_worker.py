@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 from shared.domain.errors import FailedError
 from shared.domain.records import Job
+from shared.ports import Stores
 from shared.settings import Settings
-from shared.wiring import Stores
 from tests.scoring_stub import StubEngine, kill_process
 from workers.scoring.__main__ import main
 from workers.scoring.engines import EngineFactory

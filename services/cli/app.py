@@ -14,6 +14,7 @@ import typer
 from services.cli.show import remark
 from shared import wiring
 from shared.domain.errors import BadInputError
+from shared.ports import Stores
 from shared.settings import Settings, examine
 
 app = typer.Typer(
@@ -35,7 +36,7 @@ class Session:
     """What is wrong with the settings of the environment: only `doctor` goes on in spite of it."""
 
     @cached_property
-    def stores(self) -> wiring.Stores:
+    def stores(self) -> Stores:
         """All stores, opened on first use."""
         self._check_home()
         return wiring.stores(self.settings)

@@ -16,10 +16,9 @@ from shared import layout
 from shared.domain.errors import BadInputError, FailedError, NotFoundError
 from shared.domain.records import EnsembleVersion, Ingest
 from shared.packs import Manifest, read_manifest, read_taxonomy
-from shared.ports import Objects
+from shared.ports import Objects, Stores
 from shared.removal import dataset_users
 from shared.settings import Settings
-from shared.wiring import Stores
 
 _NAMED = 3  # faults of one dataset or version that are spelled out
 _PARQUET = b"PAR1"  # at either end of a whole file

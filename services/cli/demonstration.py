@@ -13,10 +13,10 @@ from services.cli.results import Format, export_job
 from services.cli.scoring import ended_well, run_job
 from services.cli.show import duration, remark, stdout
 from services.cli.training import holdout_figures, show_holdout, train_ensemble
-from services.dispatcher import JobRequest
 from services.ingest import IngestRequest
 from shared import ensemble_file
 from shared.domain.errors import BadInputError
+from shared.job_requests import JobRequest
 
 _CHUNK_IMAGES = 128  # so few pictures would be one chunk, and its progress would jump from nothing to all
 

@@ -5,11 +5,12 @@ from dataclasses import replace
 
 from shared import retention, wiring
 from shared.domain.errors import ConflictError
+from shared.ports import Stores
 from shared.retention import Garbage
 from shared.settings import Settings
 
 
-def find(settings: Settings, stores: wiring.Stores, now: float) -> list[Garbage]:
+def find(settings: Settings, stores: Stores, now: float) -> list[Garbage]:
     """Everything that could go, in an order in which it can; `now` in seconds since the epoch."""
     found = retention.find(stores.objects, stores.catalog, stores.runs, stores.jobs, settings.retention, now)
     gone = {garbage.name for garbage in found if garbage.kind == "run" and garbage.remove}

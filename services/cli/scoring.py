@@ -7,12 +7,14 @@ import typer
 
 from services.cli.app import AsJson, Session, app
 from services.cli.show import Update, as_json, duration, facts, progress, remark, stdout, table
-from services.dispatcher import Dispatcher, JobRequest, Progress, Speed, find_or_create, observe, reclaim
-from services.dispatcher import cancel as request_cancel
+from services.dispatcher import Dispatcher
 from shared import wiring
 from shared.domain import states
 from shared.domain.errors import BadInputError, FailedError
 from shared.domain.records import Job
+from shared.job_progress import Progress, Speed, observe
+from shared.job_requests import JobRequest, find_or_create, reclaim
+from shared.job_requests import cancel as request_cancel
 
 _GRACE_SECONDS = 4.0  # Ctrl-C ends everything within 5 seconds
 _WATCH_SECONDS = 1.0

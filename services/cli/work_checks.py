@@ -8,8 +8,8 @@ from shared.domain import runs as rules
 from shared.domain.errors import FailedError, NotFoundError
 from shared.domain.records import Job, JobOptions, Run
 from shared.packs import read_manifest
+from shared.ports import Stores
 from shared.settings import Settings
-from shared.wiring import Stores
 
 _MEMORY = ("out of memory", "ended from outside", "can't allocate", "too small")
 

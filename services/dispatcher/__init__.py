@@ -1,7 +1,5 @@
-"""Scoring jobs: made by people, driven by the dispatcher, run by workers."""
+"""The dispatcher drives scoring jobs: chunks to workers, what was lost again, and ends."""
 
 from services.dispatcher.dispatcher import Dispatcher
-from services.dispatcher.progress import Progress, Speed, observe
-from services.dispatcher.requests import JobRequest, cancel, create, find_or_create, reclaim
 
-__all__ = ["Dispatcher", "JobRequest", "Progress", "Speed", "cancel", "create", "find_or_create", "observe", "reclaim"]
+__all__ = ["Dispatcher"]

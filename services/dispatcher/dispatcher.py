@@ -10,11 +10,11 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 
 from services.dispatcher import planning, sending
-from services.dispatcher.progress import Progress, Speed, observe
 from services.dispatcher.recovery import Counts, Recovery, chunks_in
 from shared.domain import attempts, chunks, states
 from shared.domain.errors import FailedError, StoreUnavailableError
 from shared.domain.records import Chunk, Job, Outcome
+from shared.job_progress import Progress, Speed, observe
 from shared.ports import Clock, Jobs, Objects, Queue
 from shared.settings import Settings
 from shared.swaps import update_job

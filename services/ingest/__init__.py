@@ -22,7 +22,7 @@ from shared.settings import IngestSettings, Settings
 
 if TYPE_CHECKING:
     from shared.packs import Manifest
-    from shared.wiring import Stores
+    from shared.ports import Stores
 
 __all__ = ["IngestProgress", "IngestRequest", "check_name", "run"]
 

@@ -34,7 +34,7 @@ from shared.packs import (
 from shared.ports import Objects
 
 if TYPE_CHECKING:
-    from shared.wiring import Stores
+    from shared.ports import Stores
 
 Report = Callable[[int, int], None]
 """Called with the products that are done, and all that are to do: every product is looked at twice."""

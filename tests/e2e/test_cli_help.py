@@ -12,10 +12,10 @@ import typer
 
 from services import cli
 from services.cli.verbs import app
-from services.dispatcher import JobRequest, create
-from services.dispatcher import cancel as cancel_job
 from shared import wiring
 from shared.domain import states
+from shared.job_requests import JobRequest, create
+from shared.job_requests import cancel as cancel_job
 from shared.settings import Settings
 from tests.conftest import REPOSITORY, Shop
 

@@ -7,8 +7,8 @@ import pytest
 
 from shared import layout, wiring
 from shared.domain.records import Run, Training
+from shared.ports import Stores
 from shared.settings import Settings
-from shared.wiring import Stores
 
 MEMBER = {"model": "resnet18", "epochs": 4, "input": {"size": 96}}
 FIGURE = {"accuracy": 0.75, "n": 8, "interval": [0.409, 0.929]}

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from services.dispatcher import Dispatcher, Progress, cancel
+from services.dispatcher import Dispatcher
 from shared.adapters.child import ChildQueue
 from shared.adapters.directory import DirectoryObjects
 from shared.adapters.sqlite_jobs import SqliteJobs
 from shared.domain.errors import FailedError
 from shared.domain.records import Job
+from shared.job_progress import Progress
+from shared.job_requests import cancel
 from tests.scoring_stub import Flaky, new_job, put_dataset
 from tests.stub_score import child_queue, settings
 

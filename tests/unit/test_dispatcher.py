@@ -3,12 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from services.dispatcher import Progress, cancel
-from services.dispatcher.progress import Speed, observe
 from shared import layout
 from shared.domain import states
 from shared.domain.errors import FailedError
 from shared.domain.records import JobOptions
+from shared.job_progress import Progress, Speed, observe
+from shared.job_requests import cancel
 from shared.settings import DispatchSettings, Settings
 from tests.job_scene import Scene
 from tests.scoring_stub import manifest_json, new_job

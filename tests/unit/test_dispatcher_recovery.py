@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from services.dispatcher import cancel, planning
+from services.dispatcher import planning
 from shared.domain import states
 from shared.domain.errors import StoreUnavailableError
 from shared.domain.records import Chunk, Outcome
+from shared.job_requests import cancel
 from tests.job_scene import Scene
 
 LEASE = 30.0

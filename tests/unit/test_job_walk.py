@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from services.dispatcher import reclaim
 from shared.domain import states
 from shared.domain.chunks import in_order
 from shared.domain.errors import StoreUnavailableError
 from shared.domain.records import Chunk, Outcome
+from shared.job_requests import reclaim
 from tests.job_scene import Scene
 
 LEASE = 30.0

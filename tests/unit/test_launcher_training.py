@@ -14,9 +14,8 @@ from shared.domain.ensemble import Ensemble, Split
 from shared.domain.errors import BadInputError, FailedError, NotFoundError
 from shared.domain.records import EnsembleVersion
 from shared.packs import Manifest, read_index
-from shared.ports import Launched, Objects
+from shared.ports import Launched, Objects, Stores
 from shared.settings import Settings
-from shared.wiring import Stores
 
 TINY = """
 name: tiny

@@ -17,9 +17,8 @@ from shared.domain.errors import (
 )
 from shared.domain.records import Dataset, EnsembleVersion, Job, JobOptions, Run, Training
 from shared.packs import Manifest
-from shared.ports import Launched
+from shared.ports import Launched, Stores
 from shared.settings import Settings
-from shared.wiring import Stores
 
 
 @pytest.fixture

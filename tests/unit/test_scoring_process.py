@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from services.dispatcher import Dispatcher, JobRequest, create
+from services.dispatcher import Dispatcher
 from shared import layout, wiring
 from shared.domain import taxonomy
 from shared.domain.errors import FailedError
 from shared.domain.records import EnsembleVersion
+from shared.job_requests import JobRequest, create
 from shared.packs import Manifest, read_indexes, read_manifest
-from shared.ports import Queue
+from shared.ports import Queue, Stores
 from shared.settings import ScoringSettings, Settings
-from shared.wiring import Stores
 from tests.engine_parts import ensemble
 from workers.vision import model
 from workers.vision.checkpoint import put_tensors

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.dispatcher import cancel
 from shared.domain import states
 from shared.domain.records import Chunk, Outcome
+from shared.job_requests import cancel
 from tests.job_scene import Scene, message
 from tests.scoring_stub import StubEngine, put_dataset
 

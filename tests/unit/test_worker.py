@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.dispatcher import cancel
 from shared import layout
 from shared.domain import states
 from shared.domain.records import SCHEMA
+from shared.job_requests import cancel
 from shared.settings import ScoringSettings, Settings
 from tests.job_scene import Scene, Watching, message
 from tests.scoring_stub import StubEngine, new_job

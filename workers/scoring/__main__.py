@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 from shared import logs, wiring
 from shared.domain.errors import ShelverError
+from shared.ports import Stores
 from shared.settings import Settings, from_environment
 from workers.scoring.answers import Answers
 from workers.scoring.engines import EngineFactory
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 HAND_BACK_SECONDS = 2.0  # a store that does not answer by then leaves it to the leases
 
 
-def main(engines: Callable[[wiring.Stores, Settings], EngineFactory] = engine_factory) -> int:
+def main(engines: Callable[[Stores, Settings], EngineFactory] = engine_factory) -> int:
     """Take messages until standard input closes or SIGTERM comes; 1 after a failure of the engine."""
     answers_to = _private_stdout()
     terminated = _sigterm_pipe()

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 from shared.domain.errors import BadInputError, NewerSchemaError
 from shared.domain.predictions import to_plain
 from shared.domain.records import SCHEMA, JobOptions
-from shared.ports import Clock
+from shared.ports import Clock, Stores
 from shared.settings import Settings
-from shared.wiring import Stores
 from workers.scoring.loading import load_ready
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from shared.domain.records import EnsembleVersion, Job, JobOptions
+from shared.ports import Stores
 from shared.settings import Settings
-from shared.wiring import Stores
 from workers.scoring.engines import CannotRunError
 
 if TYPE_CHECKING:

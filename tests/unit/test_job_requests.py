@@ -4,14 +4,14 @@ from typing import Any, cast
 
 import pytest
 
-from services.dispatcher import JobRequest, cancel, create, find_or_create, reclaim
 from shared import layout
 from shared.adapters.sqlite_runs import SqliteRuns
 from shared.domain import states
 from shared.domain.errors import BadInputError, ConflictError, NotFoundError
 from shared.domain.records import EnsembleVersion, Job, JobOptions
+from shared.job_requests import JobRequest, cancel, create, find_or_create, reclaim
 from shared.packs import read_manifest
-from shared.wiring import Stores
+from shared.ports import Stores
 from tests.job_scene import Scene
 from tests.scoring_stub import manifest_json
 

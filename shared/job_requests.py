@@ -9,9 +9,8 @@ from shared.domain.digests import digest
 from shared.domain.errors import BadInputError, ConflictError, NotFoundError
 from shared.domain.records import EnsembleVersion, Job, JobOptions
 from shared.packs import read_manifest
-from shared.ports import Clock, Jobs
+from shared.ports import Clock, Jobs, Stores
 from shared.swaps import update_job
-from shared.wiring import Stores
 
 IMAGE_POLICIES = ("none", "unique", "majority", "l1", "l2", "softmax")
 PRODUCT_POLICIES = ("none", "unique", "majority")
