@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint test bench requirements clean
+.PHONY: help setup demo lint test test-gpu bench requirements clean
 
 help: ## print this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -31,6 +31,9 @@ lint: $(STAMP) ## ruff, mypy --strict and import-linter
 
 test: lint ## lint, then all tests
 	$(BIN)/pytest
+
+test-gpu: $(STAMP) ## the tests that need a GPU
+	$(BIN)/pytest tests/gpu/gpu_*.py
 
 bench: $(STAMP) ## measure against Pillow, PyMongo, the disk and bare networks (10 minutes on 2 cores)
 	$(BIN)/python -m benchmarks all
