@@ -134,7 +134,7 @@ def test_memory_that_runs_out_halves_the_shape_and_loses_nothing(products):
     assert halved == [16]
     assert len(results) == PRODUCTS
     assert not any(result.error for result in results)
-    assert torch.cuda.mem_get_info()[0] > free // 2
+    assert torch.cuda.memory_allocated() < free // 20
 
 
 def test_a_device_too_small_for_one_picture_says_so(products):
