@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from shared.adapters.growing_file import GrowingFile
 from shared.domain.errors import BadInputError, NotFoundError, StoreUnavailableError
 
 _PARTIAL = ".partial"  # where files grow; no key starts with a dot
@@ -27,13 +28,13 @@ class DirectoryObjects:
         with _translated(self._root):
             partial, file = self._new_partial()
         try:
-            with file:
+            with file, GrowingFile(file.fileno()) as growing:
                 for block in [content] if isinstance(content, bytes) else content:
                     with _translated(partial):
-                        file.write(block)
+                        growing.write(block)
                 with _translated(path):
+                    growing.finish()
                     size = file.tell()
-                    file.flush()
                     os.fsync(file.fileno())
                     _move(partial, path)
         except BaseException:
@@ -112,7 +113,7 @@ class DirectoryObjects:
             except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
                 raise NotFoundError(f"there is no object '{key}' in {self._root}") from None
 
-    def _new_partial(self) -> tuple[Path, io.BufferedWriter]:
+    def _new_partial(self) -> tuple[Path, io.FileIO]:
         """A locked file to write to. The lock dies with its process: files without one are left-overs."""
         folder = self._root / _PARTIAL
         folder.mkdir(parents=True, exist_ok=True)
@@ -120,7 +121,7 @@ class DirectoryObjects:
             _remove_unlocked(left)
         while True:
             path = folder / secrets.token_hex(8)
-            file = path.open("xb")
+            file = path.open("xb", buffering=0)
             fcntl.flock(file, fcntl.LOCK_EX)
             if path.exists():  # else someone took it for a left-over before it was locked
                 return path, file

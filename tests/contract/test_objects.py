@@ -26,6 +26,18 @@ def test_a_stream_of_blocks_is_one_object(objects: Objects) -> None:
     assert objects.read("k") == b"\1\2\2\3\3\3"
 
 
+def test_a_stream_may_be_long_and_use_one_block_again(objects: Objects) -> None:
+    block = bytearray(3_000_001)
+
+    def blocks() -> Iterator[memoryview]:
+        for number in range(4):
+            block[:] = bytes([number]) * len(block)
+            yield memoryview(block)
+
+    assert objects.put("k", blocks()) == 4 * len(block)
+    assert objects.read("k") == b"".join(bytes([number]) * len(block) for number in range(4))
+
+
 def test_an_empty_object_is_an_object(objects: Objects) -> None:
     assert objects.put("k", b"") == 0
     assert objects.exists("k")
