@@ -21,7 +21,8 @@ from shared.domain.taxonomy import parse
 from shared.settings import IngestSettings, Settings
 
 if TYPE_CHECKING:
-    from shared.packs import Manifest
+    from services.ingest.ending import Products
+    from shared.packs import Manifest, PackIndex
     from shared.ports import Stores
 
 __all__ = ["IngestProgress", "IngestRequest", "check_name", "run"]
@@ -72,8 +73,8 @@ def run(
             return read_manifest(stores.objects, request.dataset)
         try:
             meter = Meter(report, source.size, clock)
-            accounts = _write_packs(stores, settings.ingest, ingest, source, categories, meter)
-            return close(stores.objects, stores.catalog, ingest, source, accounts, categories, now())
+            accounts, products = _write_packs(stores, settings.ingest, ingest, source, categories, meter)
+            return close(stores.objects, stores.catalog, ingest, source, accounts, products, categories, now())
         except BadInputError:
             _remove(stores, request.dataset)
             raise
@@ -86,22 +87,27 @@ def _write_packs(
     source: Source,
     categories: Categories | None,
     meter: Meter,
-) -> list[PackAccount]:
-    from services.ingest.ending import product_rows, read_columns
+) -> tuple[list[PackAccount], "Products"]:
+    from services.ingest.ending import Products, product_rows, read_columns
 
     known = None if categories is None else frozenset(categories.taxonomy.category_ids.tolist())
     target = Target(stores.objects, ingest.dataset, Rules(known, ingest.allow_bad, settings.chain_documents), settings)
-    accounts = []
-    with closing(_packs(target, source, ingest.processes, meter)) as packs:
+    accounts: list[PackAccount] = []
+
+    def written() -> Iterator["PackIndex"]:
+        # in dump order and while other processes read on; of a repeated product the first row stays
         for account in _accepted(packs, source, ingest.allow_bad):
-            # in dump order and while other processes read on; of a repeated product the first row stays
             index = read_columns(stores.objects, ingest.dataset, account.number)
             stores.catalog.add_products(product_rows(ingest.dataset, account.number, index))
             accounts.append(account)
+            yield index
+
+    with closing(_packs(target, source, ingest.processes, meter)) as packs:
+        products = Products(written())
     if source.path is not None and identity(source.path) != source.identity:
         raise BadInputError(source.name, "it changed while it was read", remedy="ingest it when it is complete")
     meter.report()
-    return accounts
+    return accounts, products
 
 
 def _packs(target: Target, source: Source, processes: int, meter: Meter) -> Generator[PackAccount, None, None]:

@@ -4,7 +4,7 @@ Every step gives the same result again, so an ingest that dies here is ended by 
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b, sha256
 from io import BytesIO
 from typing import Any
@@ -51,17 +51,18 @@ def content_digests(index: PackIndex) -> npt.NDArray[Any]:
     return np.frombuffer(b"".join(digests), dtype="V16")
 
 
+def _records(index: PackIndex) -> npt.NDArray[Any]:
+    records = np.empty(len(index), dtype=_SORTED_RECORD)
+    records["id"], records["content"] = index.product_id, content_digests(index)
+    return records
+
+
 class Products:
     """Id and content digest of every product of a dump: at most 48 bytes each in memory."""
 
-    def __init__(self, indexes: Iterator[PackIndex], documents: int) -> None:
-        """`indexes` of the packs in dump order, together of `documents` products."""
-        self._all = np.empty(documents, dtype=_SORTED_RECORD)
-        at = 0
-        for index in indexes:
-            self._all["id"][at : at + len(index)] = index.product_id
-            self._all["content"][at : at + len(index)] = content_digests(index)
-            at += len(index)
+    def __init__(self, indexes: Iterable[PackIndex]) -> None:
+        """`indexes` of the packs in dump order."""
+        self._all = np.concatenate([np.empty(0, dtype=_SORTED_RECORD), *map(_records, indexes)])
         order = np.argsort(self._all["id"], kind="stable")
         ids = self._all["id"][order]
         again = np.flatnonzero(ids[1:] == ids[:-1]) + 1
@@ -87,10 +88,11 @@ def close(
     ingest: Ingest,
     source: Source,
     accounts: Sequence[PackAccount],
+    products: Products,
     categories: Categories | None,
     now: float,
 ) -> Manifest:
-    """Make a dataset of the packs that are written, whose products have their rows already.
+    """Make a dataset of the packs that are written, whose `products` have their rows already.
 
     Raises BadInputError for a repeated product with other content, and where no product is left.
     """
@@ -98,8 +100,6 @@ def close(
     bounds = np.concatenate([[0], np.cumsum([account.documents for account in accounts])]).astype(np.int64)
     if not bounds[-1]:
         raise _nothing(source, accounts)
-    indexes = (read_columns(objects, dataset, account.number) for account in accounts)
-    products = Products(indexes, int(bounds[-1]))
     bad = _bad_documents(objects, source, ingest, accounts, products, bounds)
     refs, labelled = _write_indexes(objects, dataset, accounts, np.sort(products.repeated), bounds)
     if categories is not None:

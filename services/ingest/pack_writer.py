@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from services.ingest.bson_blocks import Int64, Products, follow, walk_all
+from services.ingest.bson_blocks import Bool, Int64, Products, follow, walk_all
 from services.ingest.bson_elements import INT32, DamagedError, check_length
 from services.ingest.bson_walk import RefusedError
 from services.ingest.window import Window, find_start
@@ -185,10 +185,7 @@ class PackWalk:
 
     def _take(self, data: memoryview, places: Int64, products: Products) -> None:
         """Note the products, which lie in `data` from each place to the next."""
-        pictures = [
-            data[offset : offset + size]
-            for offset, size in zip(products.image_offset.tolist(), products.image_length.tolist(), strict=True)
-        ]
+        pictures = list(zip(products.image_offset.tolist(), products.image_length.tolist(), strict=True))
         self.columns.add(
             product_id=products.product_id,
             position=places[:-1] + self._window.base,
@@ -198,9 +195,11 @@ class PackWalk:
             images=products.images,
             image_offset=products.image_offset + self._shift,
             image_length=products.image_length,
-            image_md5=b"".join([md5(picture).digest() for picture in pictures]),
+            image_md5=b"".join([md5(data[at : at + size]).digest() for at, size in pictures]),
         )
-        self.unrecognised += sum(not is_picture(bytes(picture[:12])) for picture in pictures)
+        for row in np.flatnonzero(~_are_jpegs(data, products)).tolist():
+            at, size = pictures[row]
+            self.unrecognised += not is_picture(bytes(data[at : at + min(size, 12)]))
 
     def _pass_over(self, reason: str, length: int) -> None:
         """Note the bad document at `position` and go on after it; where that is, is searched if `length` is 0."""
@@ -277,6 +276,13 @@ def is_picture(picture: bytes) -> bool:
     if picture.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")):
         return True
     return picture[:4] == b"RIFF" and picture[8:12] == b"WEBP"
+
+
+def _are_jpegs(data: memoryview, products: Products) -> Bool:
+    """Which images of `data` begin like a JPEG: bool[m]. A document ends 3 bytes after its last image or later."""
+    content, at = np.frombuffer(data, dtype=np.uint8), products.image_offset
+    begin_so: Bool = (content[at] == 0xFF) & (content[at + 1] == 0xD8) & (content[at + 2] == 0xFF)
+    return begin_so & (products.image_length >= 3)
 
 
 def _kind_of_file(head: bytes) -> str:

@@ -1,5 +1,6 @@
 """Processes that write packs for one that decides which. They end with it, however it ends."""
 
+import os
 import subprocess
 import sys
 from collections import deque
@@ -59,8 +60,11 @@ class Processes:
 
     def close(self) -> None:
         """End all processes at once; what they have not finished is not stored."""
-        for process in self._processes.values():
-            process.terminate()
+        for connection, process in self._processes.items():
+            if connection in self._busy:
+                process.terminate()
+            else:
+                process.kill()  # it holds nothing that it could leave behind
         for connection, process in self._processes.items():
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_GRACE_SECONDS)
@@ -75,6 +79,7 @@ class Processes:
         process = subprocess.Popen(
             [sys.executable, "-m", "services.ingest.worker", str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # else NumPy starts one per core, which nothing here uses
             pass_fds=[theirs.fileno()],
             process_group=0,
         )

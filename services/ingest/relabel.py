@@ -174,7 +174,7 @@ def _make(stores: "Stores", manifest: Manifest, labels: Labels, name: str, repor
             done += len(index)
             report(done, 2 * manifest.products)
 
-    products = Products(written(), manifest.products)
+    products = Products(written())
     made = replace(
         manifest,
         schema=SCHEMA,
