@@ -1,5 +1,9 @@
 """Verbs about ensembles: split, check, train, ensembles."""
 
+import subprocess
+import sys
+from importlib import util
+from json import dumps as render_json
 from json import loads as parse_json
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,8 +16,11 @@ from services.cli.show import as_json, duration, facts, progress, remark, stdout
 from services.launcher import TrainingProgress
 from shared import ensemble_file, layout, wiring
 from shared.domain.ensemble import Ensemble, Split
+from shared.domain.errors import FailedError
 from shared.domain.intervals import Accuracy
 from shared.domain.records import EnsembleVersion
+
+_LOW_SHARE = 0.5  # below it a warm start says little
 
 
 @app.command()
@@ -51,10 +58,35 @@ def check(
     Example: shelver check ensembles/grocery-small.yaml
     """
     ensemble = ensemble_file.load(file)
+    for member, share in warm_shares(ensemble).items():
+        if share < _LOW_SHARE:
+            parent = ensemble.members[member].init.name
+            remark(f"{member} starts from {parent}, whose weights fill {share:.0%} of it: the rest starts at random")
     if json:
         as_json(ensemble.plain())
         return
     show_ensemble(ensemble)
+
+
+def warm_shares(ensemble: Ensemble) -> dict[str, float]:
+    """Per member that starts from another: the share of its network that this one fills.
+
+    Nothing where torch is not installed, as on service machines. Raises FailedError.
+    """
+    if not util.find_spec("torch") or not any(m.init.kind == "member" for m in ensemble.members.values()):
+        return {}
+    asked = subprocess.run(
+        [sys.executable, "-m", "workers.vision.shares"],
+        input=render_json(ensemble.plain()),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if asked.returncode:
+        last = (asked.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise FailedError(f"the networks cannot be compared: {last}")
+    found: dict[str, float] = parse_json(asked.stdout)
+    return found
 
 
 def show_ensemble(ensemble: Ensemble) -> None:

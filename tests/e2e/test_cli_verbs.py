@@ -122,3 +122,25 @@ def test_split_counts_products_of_both_parts(shell, shop):
 def test_command_line_imports_no_torch():
     probe = "import services.cli.verbs, sys; sys.exit(any(m in sys.modules for m in ('torch', 'timm', 'torchvision')))"
     assert subprocess.run([sys.executable, "-c", probe], check=False).returncode == 0
+
+
+WARM = """
+name: warm
+splits: {A: {seed: 7, holdout: 0.2}}
+defaults: {split: A, epochs: 1, input: {size: 32}}
+members:
+  parent: {model: test_resnet}
+  likely: {model: test_resnet, init: {member: parent}}
+  unlike: {model: resnet10t, init: {member: parent}}
+"""
+
+
+def test_check_warns_of_a_parent_that_fills_little_of_its_child(shell, tmp_path):
+    file = tmp_path / "warm.yaml"
+    file.write_text(WARM)
+
+    code, out, err = shell("check", file)
+
+    assert code == 0
+    assert "unlike" in out
+    assert [line.split(" starts from ")[0] for line in err.splitlines()] == ["unlike"]

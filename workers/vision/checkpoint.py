@@ -35,12 +35,17 @@ def get_tensors(objects: Objects, key: str) -> dict[str, Tensor]:
         ) from None
 
 
+def agreeing(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
+    """Names of tensors that both have in the same shape."""
+    return [name for name, tensor in own.items() if name in given and given[name].shape == tensor.shape]
+
+
 @torch.no_grad()
 def transfer(module: nn.Module, tensors: Mapping[str, Tensor]) -> Transfer:
     """Copy every tensor whose name and shape agree into `module`; the rest of the module stays as it is."""
     state = module.state_dict()
-    agreeing = [name for name, tensor in state.items() if name in tensors and tensors[name].shape == tensor.shape]
-    for name in agreeing:
+    names = agreeing(state, tensors)
+    for name in names:
         state[name].copy_(tensors[name])
-    taken = sum(state[name].numel() for name in agreeing)
-    return Transfer(len(agreeing), taken / max(1, sum(tensor.numel() for tensor in state.values())))
+    taken = sum(state[name].numel() for name in names)
+    return Transfer(len(names), taken / max(1, sum(tensor.numel() for tensor in state.values())))

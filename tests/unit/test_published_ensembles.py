@@ -1,0 +1,120 @@
+"""The published systems' files: every network builds, has the size that was reported, answers and learns."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from shared import ensemble_file
+from shared.domain.ensemble import Ensemble, Member
+from tests.tiny_member import MEMBER
+from workers.training.augment import EpochAugmentation
+from workers.training.dataset import Images
+from workers.training.device import Device
+from workers.training.learner import Learner
+from workers.training.pictures import PictureBatch
+from workers.vision.model import build, resolved
+from workers.vision.shares import share
+
+FILES = Path(__file__).parents[2] / "ensembles"
+CLASSES = 5270
+MILLIONS = {  # of parameters, with 1,000 classes
+    "resnext101_32x4d": 44.18,
+    "resnext101_64x4d": 83.46,
+    "seresnext101_64x4d": 88.23,
+    "dpn92": 37.67,
+    "dpn98": 61.57,
+    "dpn107": 86.92,
+    "dpn131": 79.25,
+    "densenet161": 28.68,
+}
+
+
+@pytest.fixture(scope="module")
+def third_place() -> Ensemble:
+    return ensemble_file.load(FILES / "third-place-2017.yaml")
+
+
+@pytest.mark.parametrize("file", sorted(FILES.glob("*.yaml")), ids=lambda file: file.stem)
+def test_a_file_is_valid_and_named_as_its_ensemble(file: Path) -> None:
+    assert ensemble_file.load(file).name == file.stem
+
+
+def test_third_place_has_its_members_splits_and_combinations(third_place: Ensemble) -> None:
+    members = third_place.members
+    assert {m.model for m in members.values()} == set(MILLIONS)
+    assert [m.epochs for m in members.values()] == [23, 13, 13, 20, 20, 11, 15, 18, 15, 19, 15, 17, 13, 20]
+    of_split = {name: [m.name for m in members.values() if m.split == s] for name, s in third_place.splits.items()}
+    assert of_split["B"] == ["M09", "M12", "M13"]
+    assert of_split["C"] == ["M01", "M02", "M03"]
+    assert {name: len(of) for name, of in third_place.combinations.items()} == {
+        "one": 1,
+        "two": 2,
+        "four": 4,
+        "nine": 9,
+        "eleven": 11,
+        "all": 14,
+    }
+    assert third_place.default_combination == "all"
+    assert members["M14"].batch_size == 384
+
+
+def test_warm_starts_take_over_the_published_shares(third_place: Ensemble) -> None:
+    members = third_place.members
+    assert share(members["M11"], members["M10"]) == pytest.approx(0.14, abs=0.005)
+    assert share(members["M13"], members["M09"]) == pytest.approx(0.95, abs=0.005)
+    assert share(MEMBER, MEMBER) == 1
+
+
+@pytest.mark.parametrize("model", MILLIONS)
+def test_a_network_has_the_reported_parameters(model: str) -> None:
+    with torch.device("meta"):
+        module = build(model, 1000, 180)
+    assert sum(parameter.numel() for parameter in module.parameters()) / 1e6 == pytest.approx(
+        MILLIONS[model], abs=0.006
+    )
+
+
+@pytest.mark.parametrize("model", MILLIONS)
+def test_a_network_answers_and_learns(third_place: Ensemble, model: str) -> None:
+    member = next(m for m in third_place.members.values() if m.model == model)
+    member = resolved(replace(member, batch_size=2), "float32")
+    torch.manual_seed(1)
+    module = build(model, CLASSES, member.input.size)
+    before = module.get_classifier().weight.detach().clone()  # type: ignore[operator]
+
+    loss = learn(member, module)
+
+    assert 7 < loss < 12  # about log(5270) = 8.6, before it has learnt anything
+    assert not torch.equal(before, module.get_classifier().weight)  # type: ignore[operator]
+    with torch.inference_mode():
+        answer = module.eval()(torch.zeros(1, 3, member.input.size, member.input.size))
+    assert answer.shape == (1, CLASSES)
+    assert torch.isfinite(answer).all()
+
+
+def learn(member: Member, module: torch.nn.Module) -> float:
+    """The loss of one step on two pictures."""
+    rows = np.arange(2)
+    classes = np.array([17, 5000])
+    side = member.input.size
+    noise = torch.Generator().manual_seed(3)
+    pictures = list(torch.randint(0, 256, (2, side, side, 3), dtype=torch.uint8, generator=noise))
+    images = Images(("pack",), rows.astype(np.int32), rows, rows, rows, rows, classes, rows)
+    learner = Learner(member, module, Device(torch.device("cpu"), "float32"), classes)
+    learner.learn(
+        [PictureBatch(rows, pictures, {})],
+        2,
+        EpochAugmentation(member.augment, images, 1, member.seed),
+        step=0,
+        rate=1e-4,
+    )
+    return learner.take_sums()[0] / 2
+
+
+def test_no_child_was_started_from_a_parent_that_saw_its_holdout(third_place: Ensemble) -> None:
+    for member in third_place.members.values():
+        if member.init.kind == "member":
+            assert third_place.members[member.init.name].split == member.split

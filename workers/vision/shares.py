@@ -1,0 +1,40 @@
+"""`python -m workers.vision.shares` reads an ensemble as JSON (`Ensemble.plain`) and says, per member that starts from
+another, which share of its network's numbers that one can fill: `{"M11": 0.141}`. No weights are made.
+"""
+
+import json
+import sys
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from shared.domain.ensemble import Member, from_plain
+from workers.vision.checkpoint import agreeing
+from workers.vision.model import build
+
+_CLASSES = 5270  # of the catalog that the published shares are about; others change the output layer alone
+
+
+def share(child: Member, parent: Member) -> float:
+    """Of the child's parameters and buffers, those that the parent has by the same name in the same shape."""
+    own, given = (_tensors(m.model, m.input.size) for m in (child, parent))
+    taken = sum(own[name].numel() for name in agreeing(own, given))
+    return taken / max(1, sum(tensor.numel() for tensor in own.values()))
+
+
+@cache
+def _tensors(model: str, size: int) -> dict[str, Tensor]:
+    with torch.device("meta"):
+        return build(model, _CLASSES, size).state_dict()
+
+
+def main() -> None:
+    """Standard input to standard output."""
+    members = from_plain(json.load(sys.stdin)).members
+    found = {m.name: share(m, members[m.init.name]) for m in members.values() if m.init.kind == "member"}
+    sys.stdout.write(json.dumps(found) + "\n")
+
+
+if __name__ == "__main__":
+    main()
