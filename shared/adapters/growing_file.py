@@ -10,7 +10,7 @@ from contextlib import suppress
 from mmap import mmap
 from typing import Self
 
-_ROOM = 2**20  # bytes of one write; a multiple of what any disk wants aligned
+_ROOM = 4 * 2**20  # bytes of one write: what an ingest makes at a time, and a multiple of what any disk wants aligned
 _DIRECT: int = getattr(os, "O_DIRECT", 0)  # macOS has none
 
 

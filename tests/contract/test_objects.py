@@ -27,7 +27,7 @@ def test_a_stream_of_blocks_is_one_object(objects: Objects) -> None:
 
 
 def test_a_stream_may_be_long_and_use_one_block_again(objects: Objects) -> None:
-    block = bytearray(3_000_001)
+    block = bytearray(5_000_001)
 
     def blocks() -> Iterator[memoryview]:
         for number in range(4):

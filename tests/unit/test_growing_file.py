@@ -7,7 +7,7 @@ import pytest
 
 from shared.adapters.growing_file import GrowingFile
 
-CONTENT = random.Random(1).randbytes(5 * 2**20 + 777)
+CONTENT = random.Random(1).randbytes(9 * 2**20 + 777)
 
 
 def blocks(size: int) -> Iterator[memoryview]:
@@ -40,6 +40,6 @@ def test_what_the_disk_refuses_unaligned_goes_through_the_page_cache(tmp_path: P
 
 def test_a_full_disk_is_told_at_the_latest_at_the_end() -> None:
     with Path("/dev/full").open("wb", buffering=0) as file, GrowingFile(file.fileno()) as growing:
-        growing.write(CONTENT[: 2**20])
+        growing.write(CONTENT[: 2**22])
         with pytest.raises(OSError, match=os.strerror(28)):
             growing.finish()
