@@ -46,6 +46,16 @@ def ingest_columns(dataset: str, number: int) -> str:
     return f"datasets/{dataset}/ingest/{number:05d}.npz"
 
 
+def ingest_categories(dataset: str, digest: str) -> str:
+    """A byte copy of the category file of an ingest that was asked of the launcher, by the digest of its bytes."""
+    return f"datasets/{dataset}/ingest/categories-{digest}.csv"
+
+
+def ingest_progress(dataset: str, index: int) -> str:
+    """What process `index` of an ingest last said about itself."""
+    return f"datasets/{dataset}/ingest/progress-{index}.json"
+
+
 def relabelling(dataset: str) -> str:
     """A work file: the datasets that a relabel which has begun needs."""
     return f"datasets/{dataset}/ingest/relabel.json"

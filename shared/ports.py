@@ -63,7 +63,7 @@ class Catalog(Protocol):
         """All ingests by dataset, also those of datasets that are not visible."""
 
     def end_ingest(self, dataset: str, state: str, error: str = "") -> None:
-        """Set the state of an ingest to complete or failed."""
+        """Set the state of an ingest: complete, failed, or running again."""
 
     def add_products(self, rows: Iterable[ProductRow]) -> None:
         """Insert rows in bulk; a row that is there already stays as it is."""

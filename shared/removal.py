@@ -11,6 +11,7 @@ from shared.domain import states
 from shared.domain.errors import BadInputError, ConflictError, FailedError, NotFoundError
 from shared.packs import read_manifest
 from shared.ports import Catalog, Jobs, Launcher, Objects, Runs
+from shared.training_requests import cancel_runs
 
 
 def remove_dataset(objects: Objects, catalog: Catalog, runs: Runs, jobs: Jobs, name: str) -> None:
@@ -93,14 +94,8 @@ def remove_training(runs: Runs, launcher: Launcher, training: str) -> None:
 
     Raises NotFoundError.
     """
-    row = runs.training(training)
-    others = [other for other in runs.trainings() if other.id != training and other.state == "running"]
-    wanted = {run for other in others for run in other.runs.values()}
-    known = {run.id: run for run in runs.runs()}
-    for run in (known[name] for name in row.runs.values() if name in known and name not in wanted):
-        if run.state in rules.OPEN:
-            launcher.delete(rules.process_name(run))
-            runs.swap_run(run, rules.cancel(run))
+    for run in cancel_runs(runs, runs.training(training)):
+        launcher.delete(rules.process_name(run))
     runs.remove_training(training)
 
 

@@ -1,18 +1,18 @@
 """What people ask of trainings: which members, from which dataset, as rows of a training and its runs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from shared.domain import ensemble_rules
 from shared.domain import runs as rules
 from shared.domain.digests import digest
 from shared.domain.ensemble import Ensemble, run_definition, run_id
-from shared.domain.errors import BadInputError
+from shared.domain.errors import BadInputError, ConflictError, NotFoundError
 from shared.domain.records import Run, Training
 from shared.domain.taxonomy import Taxonomy
 from shared.packs import Manifest, read_manifest, read_taxonomy
-from shared.ports import Objects, Runs
+from shared.ports import Objects, Runs, Stores
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,38 +58,114 @@ def definitions(ensemble: Ensemble, source: Trainable) -> dict[str, dict[str, An
     return found
 
 
-def declare(runs: Runs, ensemble: Ensemble, source: Trainable, chosen: tuple[str, ...], now: float) -> Training:
-    """Store rows of the runs and of the training; what failed or was cancelled before is tried again."""
+def request(
+    stores: Stores,
+    ensemble: Ensemble,
+    dataset: str,
+    members: Sequence[str] | None = None,
+    *,
+    now: float,
+    move_current: bool = True,
+) -> Training:
+    """The training of `members` (all by default) and what they start from, as rows that a launcher follows.
+
+    What is complete stays so; what failed or was cancelled before is tried again. `now` in seconds since the epoch.
+    Raises NotFoundError (dataset), BadInputError, and ConflictError where the same training runs with another
+    `move_current`.
+    """
+    source = trainable(stores.objects, dataset)
+    chosen = choose(ensemble, members)
     of_members = definitions(ensemble, source)
-    dataset = source.manifest.dataset
     for name in chosen:
-        parent = of_members[name]["parent"]
-        state = "waiting" if parent else "pending"
-        run = runs.declare(
-            Run(
-                id=run_id(of_members[name]),
-                member=name,
-                dataset=dataset,
-                definition=of_members[name],
-                parent=parent,
-                state=state,
-                created=now,
-            )
-        )
-        if run.state in ("failed", "cancelled"):
-            runs.swap_run(run, rules.retry(run))
+        _declare(stores.runs, name, dataset, of_members[name], now)
     ids = {name: run_id(of_members[name]) for name in chosen}
-    training = runs.add_training(
+    training = stores.runs.add_training(
         Training(
             id=digest([ensemble.definition(), dataset, source.manifest.fingerprint, ids]),
             ensemble=ensemble.name,
             dataset=dataset,
             document=ensemble.plain(),
             runs=ids,
+            move_current=move_current,
             created=now,
         )
     )
     if training.state != "running":
-        runs.swap_training(training, rules.resume_training(training))
-        training = runs.training(training.id)
+        stores.runs.swap_training(training, replace(rules.resume_training(training), move_current=move_current))
+        training = stores.runs.training(training.id)
+    if training.move_current != move_current:
+        verb = "moves" if training.move_current else "does not move"
+        raise ConflictError(
+            f"training {training.id} is running already and {verb} `current` at its end; cancel it first"
+        )
     return training
+
+
+def retry(stores: Stores, training: str) -> Training:
+    """Try what failed or was cancelled again; one that runs is left as it is.
+
+    Raises NotFoundError, and ConflictError for a complete one and for one whose runs were removed.
+    """
+    row = stores.runs.training(training)
+    if row.state == "complete":
+        raise ConflictError(f"training {training} is complete: there is nothing to try again")
+    if row.state == "running":
+        return row
+    for run in row.runs.values():
+        try:
+            _try_again(stores.runs, stores.runs.run(run))
+        except NotFoundError:
+            raise ConflictError(f"run {run} of training {training} was removed; ask for a new training") from None
+    stores.runs.swap_training(row, rules.resume_training(row))
+    return stores.runs.training(training)
+
+
+def cancel(stores: Stores, training: str) -> Training:
+    """Stop a training and those of its runs that no other training wants; the launcher ends their processes.
+
+    One that is cancelled already is left as it is. Raises NotFoundError, and ConflictError for one that has ended.
+    """
+    while True:
+        row = stores.runs.training(training)
+        if row.state == "cancelled":
+            break
+        if stores.runs.swap_training(row, rules.cancel_training(row)):
+            break
+    cancel_runs(stores.runs, stores.runs.training(training))
+    return stores.runs.training(training)
+
+
+def cancel_runs(runs: Runs, training: Training) -> list[Run]:
+    """Cancel the unfinished runs of a training that no other running one wants; their rows from before."""
+    others = [other for other in runs.trainings() if other.id != training.id and other.state == "running"]
+    wanted = {run for other in others for run in other.runs.values()}
+    known = {run.id: run for run in runs.runs()}
+    cancelled = []
+    for name in training.runs.values():
+        run = known.get(name)
+        while run is not None and name not in wanted and run.state in rules.OPEN:
+            if runs.swap_run(run, rules.cancel(run)):
+                cancelled.append(run)
+                break
+            run = runs.run(name)
+    return cancelled
+
+
+def _declare(runs: Runs, member: str, dataset: str, definition: dict[str, Any], now: float) -> None:
+    parent = definition["parent"]
+    state = "waiting" if parent else "pending"
+    wanted = Run(
+        id=run_id(definition),
+        member=member,
+        dataset=dataset,
+        definition=definition,
+        parent=parent,
+        state=state,
+        created=now,
+    )
+    _try_again(runs, runs.declare(wanted))
+
+
+def _try_again(runs: Runs, run: Run) -> None:
+    if run.state in ("failed", "cancelled"):
+        runs.swap_run(run, rules.retry(run))

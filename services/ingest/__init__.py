@@ -1,23 +1,24 @@
 """Ingest: a dump, or pictures in files, becomes a dataset of packs and indexes."""
 
 import os
-import re
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.ingest.pack_writer import NO_CATEGORIES, NO_DUMP, TRUNCATED, PackAccount, Rules
-from services.ingest.progress import IngestProgress, Meter
+from services.ingest.progress import Meter
 from services.ingest.ranges import Target, packs_of_file, packs_of_stream
 from services.ingest.sources import KINDS, Categories, Source, identity, open_source
 from shared import layout
 from shared.domain.errors import BadInputError, ConflictError
 from shared.domain.records import Ingest
 from shared.domain.taxonomy import parse
+from shared.ingest_progress import IngestProgress
+from shared.ingest_requests import begin, check_numbers
 from shared.settings import IngestSettings, Settings
 
 if TYPE_CHECKING:
@@ -25,10 +26,9 @@ if TYPE_CHECKING:
     from shared.packs import Manifest, PackIndex
     from shared.ports import Stores
 
-__all__ = ["IngestProgress", "IngestRequest", "check_name", "run"]
+__all__ = ["IngestProgress", "IngestRequest", "run"]
 
 _MOST_PROCESSES = 4  # by default: they outrun most disks, and stay below 512 MiB of memory together
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,7 @@ def run(
     categories = None if request.categories is None else _read_categories(request.categories)
     with open_source(request.source, None if categories is None else categories.taxonomy) as source:
         ingest = _checked(request, source, categories, settings)
-        stored = stores.catalog.begin_ingest(ingest)
-        _compare(stored, ingest)
+        stored = begin(stores.catalog, ingest)
         if stored.state == "complete":
             if not stores.objects.exists(layout.manifest(request.dataset)):
                 words = f"the dataset '{request.dataset}' was removed, but not to the end"
@@ -149,50 +148,16 @@ def _read_categories(path: Path) -> Categories:
     return Categories(content, parse(content, str(path)))
 
 
-def check_name(option: str, name: str) -> None:
-    """Raise BadInputError for what cannot be the name of a dataset, given with `option`."""
-    if not _NAME.fullmatch(name):
-        remedy = "use letters, digits, '.', '_' and '-', beginning with a letter or digit"
-        raise BadInputError(option, f"'{name}' is no name of a dataset", remedy=remedy)
-
-
 def _checked(request: IngestRequest, source: Source, categories: Categories | None, settings: Settings) -> Ingest:
-    check_name("--dataset", request.dataset)
-    if request.allow_bad < 0:
-        raise BadInputError("--allow-bad", f"{request.allow_bad} is negative", remedy="give 0 or more")
-    processes = min(os.cpu_count() or 1, _MOST_PROCESSES) if request.processes is None else request.processes
-    if processes < 1:
-        raise BadInputError("--processes", f"{processes} is too few", remedy="give 1 or more")
+    check_numbers(request.dataset, request.allow_bad, request.processes)
     return Ingest(
         dataset=request.dataset,
         source=request.source if request.source == "-" else str(Path(request.source).absolute()),
         source_identity=source.identity,
-        processes=processes,
+        processes=request.processes or min(os.cpu_count() or 1, _MOST_PROCESSES),
         pack_bytes=settings.ingest.pack_bytes,
         allow_bad=request.allow_bad,
         categories="" if categories is None else sha256(categories.content).hexdigest(),
-    )
-
-
-def _compare(stored: Ingest, wanted: Ingest) -> None:
-    """The number of processes may change: it does not show in the result."""
-    if replace(stored, processes=wanted.processes, state="", error="") == replace(wanted, state=""):
-        return
-    differences = [
-        words
-        for words, name in (
-            ("now it is another source", "source"),
-            ("the source has changed since", "source_identity"),
-            ("now it is another category file, or none", "categories"),
-            ("now it is another --allow-bad", "allow_bad"),
-            ("now it is another SHELVER_INGEST_PACK_BYTES", "pack_bytes"),
-        )
-        if getattr(stored, name) != getattr(wanted, name)
-    ]
-    done = "is there already" if stored.state == "complete" else "was begun"
-    raise ConflictError(
-        f"the dataset '{wanted.dataset}' {done}, from {stored.source}: {differences[0]}; choose another name, "
-        f"or remove it first with `shelver rm dataset {wanted.dataset}`"
     )
 
 

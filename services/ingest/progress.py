@@ -2,21 +2,10 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from shared.ingest_progress import IngestProgress
 
 _SECONDS = 0.25  # between reports
-
-
-@dataclass(frozen=True, slots=True)
-class IngestProgress:
-    """Bytes of the source (uncompressed), bytes per second since the start, seconds to the end where it is known."""
-
-    bytes_done: int
-    bytes_total: int | None
-    documents: int
-    bad: int
-    rate: float
-    seconds_left: float | None
 
 
 class Meter:

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from services.ingest import check_name
 from services.ingest.ending import Products, clear, product_rows, publish
 from shared import labels as label_files
 from shared import layout
 from shared.domain.errors import BadInputError, ConflictError
 from shared.domain.records import SCHEMA, Ingest
+from shared.ingest_requests import check_name
 from shared.labels import Labels
 from shared.packs import (
     NO_CATEGORY,

@@ -18,7 +18,7 @@ from shared.domain.errors import BadInputError, FailedError
 from shared.domain.records import EnsembleVersion, Run, Training
 from shared.ports import Clock, Launcher, Runs, Stores
 from shared.settings import Settings
-from shared.training_requests import Trainable, choose, declare, definitions, trainable
+from shared.training_requests import Trainable, definitions, request, trainable
 
 _BAD_INPUT = 2  # the exit code by which a trainer says so
 
@@ -42,9 +42,8 @@ def train(
     last lines of a failed run. Interrupted, it lets the running process write a checkpoint first.
     """
     source = trainable(stores.objects, dataset)
-    chosen = choose(ensemble, members)
+    training = request(stores, ensemble, dataset, members, now=clock())
     table = ensure_tables(stores.objects, source.manifest, source.taxonomy, ensemble.splits.values())
-    training = declare(stores.runs, ensemble, source, chosen, clock())
     reconciler = Reconciler(stores.runs, stores.objects, launcher, clock=clock)
     already = tuple(m for m, run in training.runs.items() if stores.runs.run(run).state == "complete")
     rows: dict[str, Run] = {}

@@ -52,7 +52,7 @@ class SqliteCatalog:
         return [Ingest.from_plain(json.loads(row["document"])) for row in rows]
 
     def end_ingest(self, dataset: str, state: str, error: str = "") -> None:
-        """Set the state of an ingest to complete or failed."""
+        """Set the state of an ingest: complete, failed, or running again."""
         with self._database.writing() as connection:
             row = connection.execute("SELECT document FROM ingests WHERE dataset = ?", (dataset,)).fetchone()
             if row is not None:

@@ -93,6 +93,11 @@ def fail_training(training: Training, reason: str) -> Training:
     return _next(training, ("running",), "failing", state="failed", reason=reason)
 
 
+def cancel_training(training: Training) -> Training:
+    """Nobody wants it any more; its runs are cancelled one by one."""
+    return _next(training, ("running",), "cancelling", state="cancelled")
+
+
 def resume_training(training: Training) -> Training:
     """A person asked for it again: what is complete stays so."""
     return _next(training, ("complete", "failed", "cancelled"), "resuming", state="running", reason="")
