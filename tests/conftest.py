@@ -20,6 +20,8 @@ from shared.packs import Manifest, PackIndex, PackRef, index_to_parquet
 from shared.ports import Objects
 from shared.settings import Settings
 
+pytest_plugins = ["tests.servers.fixtures"]
+
 REPOSITORY = Path(__file__).parent.parent
 
 
