@@ -1,5 +1,6 @@
 """The servers that tests start: each keeps its data when it is killed, and none outlives who started it."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pymongo
 import pytest
 import redis
 
+from shared.settings import from_environment
 from tests.servers import fixtures, places, programs, server
 from tests.servers.process import Process, ProcessError
 from tests.servers.server import Server, s3_client
@@ -52,6 +54,28 @@ def test_a_server_ends_with_who_started_it(tmp_path: Path) -> None:
         assert answers(url)
         starter.kill()
     wait(lambda: not answers(url), "the server ends")
+
+
+def test_all_servers_come_up_and_tell_how_they_are_named(tmp_path: Path) -> None:
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-m", "tests.servers"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            lines = [process.stdout.readline() for _ in range(7)]
+            variables = dict(line.removeprefix("export ").strip().split("=") for line in lines[:-1])
+            settings = from_environment({name: variables[name] for name in variables if name.startswith("SHELVER_")})
+            assert settings.catalog.startswith("mongodb://127.0.0.1:")
+            assert settings.objects == "s3://shelver"
+            assert answers(settings.queue)
+            keys = variables["AWS_ACCESS_KEY_ID"], variables["AWS_SECRET_ACCESS_KEY"]
+            assert s3_client(Server("s3", settings.s3.endpoint, *keys)).bucket_exists("shelver")
+            process.send_signal(signal.SIGINT)
+            assert process.wait(SECONDS) == 0
+        finally:
+            process.kill()
+    assert not answers(settings.queue)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_server_that_does_not_start_shows_its_log(tmp_path: Path) -> None:

@@ -97,8 +97,8 @@ def own_s3(tmp_path: Path) -> Iterator[Server]:
 @contextmanager
 def started(found: Server) -> Iterator[Server]:
     """A server from its start to its end."""
-    found.start()
     try:
+        found.start()
         yield found
     finally:
         found.kill()
