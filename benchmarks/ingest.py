@@ -22,7 +22,7 @@ from shared.settings import IngestSettings, Settings
 from workers.vision.devices import cores
 
 _BLOCK = IngestSettings().block_bytes
-_SAMPLE = 64 * 2**20  # bytes of the dump whose images' MD5s are timed
+_SAMPLE = 256 * 2**20  # bytes of the dump whose images' MD5s are timed
 
 
 @dataclass(frozen=True, slots=True)
