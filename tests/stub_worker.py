@@ -1,6 +1,6 @@
 """`python -m tests.stub_worker ID`: the scoring worker's process around an engine that needs no network.
 
-STUB_SECONDS: how long a product takes. STUB_UNLOADABLE: the engine never loads.
+STUB_SECONDS: how long a product takes. The ensemble `unloadable` never loads.
 """
 
 import os
@@ -16,10 +16,12 @@ from tests.scoring_stub import StubEngine, kill_process
 from workers.scoring.__main__ import main
 from workers.scoring.engines import EngineFactory
 
+UNLOADABLE = "unloadable"
+
 
 def engines(_stores: Stores, _settings: Settings) -> EngineFactory:
-    def load(_job: Job, _on_halved: Callable[[int], None]) -> StubEngine:
-        if "STUB_UNLOADABLE" in os.environ:
+    def load(job: Job, _on_halved: Callable[[int], None]) -> StubEngine:
+        if job.ensemble == UNLOADABLE:
             raise FailedError("the weights are not there")
         seconds = float(os.environ.get("STUB_SECONDS", "0"))
         return StubEngine(on_poison=kill_process, on_product=lambda _: time.sleep(seconds))

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from shared.job_progress import Progress
 from shared.job_requests import cancel
 from tests.scoring_stub import Flaky, new_job, put_dataset
 from tests.stub_score import child_queue, settings
+from tests.stub_worker import UNLOADABLE
 
 PRODUCTS = [1 + n % 2 for n in range(80)]
 PATIENCE = 60.0
@@ -28,12 +30,12 @@ UNBLAMED = 4  # a product is blamed for 5 deaths of its worker at the earliest
 class Home:
     """`job1` over 80 products in chunks of 12 images."""
 
-    def __init__(self, path: Path, poison: frozenset[int] = frozenset()) -> None:
+    def __init__(self, path: Path, poison: frozenset[int] = frozenset(), **job: Any) -> None:
         self.path = path
         self.objects = Flaky(DirectoryObjects(path / "objects"))
         self.jobs = Flaky(SqliteJobs(path / "shelver.sqlite"))
         manifest = put_dataset(self.objects, PRODUCTS, packs=2, poison=poison)
-        self.jobs.create(new_job(manifest, chunk_images=12))
+        self.jobs.create(new_job(manifest, chunk_images=12, **job))
 
     def run(self, queue: ChildQueue, each: Callable[[], None] = lambda: None) -> Job:
         """Run the job to its end; `each` is called between the dispatcher's steps."""
@@ -91,8 +93,8 @@ def test_workers_killed_at_random_moments_change_nothing(tmp_path: Path, seed: i
 
 
 def test_a_model_that_never_loads_fails_the_job_with_its_words(tmp_path: Path) -> None:
-    home = Home(tmp_path)
-    job = home.run(child_queue(tmp_path, STUB_UNLOADABLE="yes"))
+    home = Home(tmp_path, ensemble=UNLOADABLE)
+    job = home.run(child_queue(tmp_path))
     assert (job.state, job.error) == ("failed", "the weights are not there")
     assert home.jobs.count_outcomes("job1") == 0
     assert all((c.losses, c.solo) == (0, False) for c in home.jobs.chunks("job1"))

@@ -1,8 +1,6 @@
 """A real Prometheus (Debian's package `prometheus`) that scrapes addresses of this machine, asked over its API."""
 
 import json
-import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,8 +13,10 @@ from urllib.request import urlopen
 import yaml
 
 from tests.ports import free_port
+from tests.servers import programs
+from tests.servers.process import Process
 
-_SECONDS = 30.0  # for it to start, to scrape and to stop
+_SECONDS = 30.0  # for it to scrape
 
 
 class Prometheus:
@@ -52,21 +52,18 @@ class Prometheus:
 @contextmanager
 def scraping(folder: Path, targets: Mapping[str, str], rules: Path) -> Iterator[Prometheus]:
     """Scrapes each job's HOST:PORT every half second and evaluates the rules every second."""
-    program = shutil.which("prometheus")
-    assert program, "there is no prometheus; install Debian's package of that name"
+    program = programs.installed("prometheus", "prometheus")
     config = folder / "prometheus.yml"
     jobs = [{"job_name": job, "static_configs": [{"targets": [target]}]} for job, target in targets.items()]
     timing = {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "1s"}
     config.write_text(yaml.safe_dump({"global": timing, "rule_files": [str(rules)], "scrape_configs": jobs}))
     address = f"127.0.0.1:{free_port()}"
     command = [program, f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}"]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([*command, f"--web.listen-address={address}"], stdout=log, stderr=log)
+    found = Prometheus(f"http://{address}")
+    command.append(f"--web.listen-address={address}")
+    process = Process("prometheus", command, folder / "log", ready=found.ready)
     try:
-        found = Prometheus(f"http://{address}")
-        found.wait(lambda: process.poll() is not None or found.ready(), "Prometheus is ready")
-        assert process.poll() is None, (folder / "log").read_text()
+        process.start()
         yield found
     finally:
-        process.terminate()
-        process.wait(_SECONDS)
+        process.kill()

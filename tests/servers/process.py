@@ -68,15 +68,11 @@ class Process:
         """Whether it has not ended, frozen or not."""
         return self._guard is not None and self._guard.poll() is None
 
-    def signal(self, number: int) -> None:
-        """Send a signal; it may have ended."""
+    def stop(self) -> int:
+        """SIGTERM, and wait; its exit code, 0 if it was not running. Raises ProcessError after `STOP_SECONDS`."""
         if self.running():
             with suppress(ProcessLookupError):
-                os.kill(self._pid, number)
-
-    def stop(self) -> int:
-        """Ask it to end and wait; its exit code, 0 if it was not running. Raises ProcessError after `STOP_SECONDS`."""
-        self.signal(signal.SIGTERM)
+                os.kill(self._pid, signal.SIGTERM)
         self.thaw()
         try:
             return self._reap()
@@ -85,24 +81,27 @@ class Process:
             raise ProcessError(f"{self.name} has not stopped after {STOP_SECONDS:.0f} s{self.log()}") from None
 
     def kill(self) -> None:
-        """End it with everything it started in its process group, at once."""
-        if self.running():
-            with suppress(ProcessLookupError):
-                os.killpg(self._pid, signal.SIGKILL)
+        """SIGKILL to it and to what it started, as when a machine dies; not running is fine."""
+        self._signal(signal.SIGKILL)
         self._reap()
 
     def freeze(self) -> None:
-        """SIGSTOP."""
-        self.signal(signal.SIGSTOP)
+        """SIGSTOP to it and to what it started."""
+        self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """SIGCONT."""
-        self.signal(signal.SIGCONT)
+        """SIGCONT to it and to what it started."""
+        self._signal(signal.SIGCONT)
 
     def log(self) -> str:
         """The end of what it said, each line on one of its own."""
         lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
         return "".join(f"\n    {line}" for line in lines[-_LOG_LINES:])
+
+    def _signal(self, number: int) -> None:
+        if self.running():
+            with suppress(ProcessLookupError):
+                os.killpg(self._pid, number)
 
     def _reap(self) -> int:
         if self._guard is None:

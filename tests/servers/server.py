@@ -43,6 +43,10 @@ class Server:
         """End it as a machine would; not running is fine."""
         self._own().kill()
 
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._own().running()
+
     def _own(self) -> Process:
         assert self.process, f"{self.name} is not this test's: {self.url}"
         return self.process
