@@ -60,9 +60,12 @@ def _node_sums(p: npt.NDArray[np.float64], taxonomy: Taxonomy, level: int) -> np
 
 def assemble(summary: Summary, taxonomy: Taxonomy) -> list[Prediction]:
     """The predictions of a summary. Classes of probability 0 are left out of the top."""
+    shown = np.maximum(np.count_nonzero(summary.probability > 0, axis=1), 1).tolist()
     top = [
-        tuple((int(i), float(q)) for rank, (i, q) in enumerate(zip(indexes, values, strict=True)) if q > 0 or not rank)
-        for indexes, values in zip(summary.class_index.tolist(), summary.probability.tolist(), strict=True)
+        tuple(zip(indexes[:count], values, strict=False))
+        for indexes, values, count in zip(
+            summary.class_index.tolist(), summary.probability.tolist(), shown, strict=True
+        )
     ]
     nodes = [
         tuple(zip(indexes, values, strict=True))

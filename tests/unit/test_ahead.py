@@ -9,7 +9,7 @@ from shared.domain.duplicates import Decisions
 from tests.engine_parts import TAXONOMY, chunk, random_picture
 from workers.scoring.ahead import Bounds, DecodeAhead
 from workers.scoring.chunks import Plan, Policies, plan
-from workers.vision.decode import DecodeLimits
+from workers.vision.decode import DecodeLimits, decode
 
 NO_POLICIES = Policies("none", "none", skip_decided=True, own_source=False)
 PICTURE = random_picture(np.random.default_rng(1))  # 8 x 8, 192 bytes decoded
@@ -24,17 +24,18 @@ class CountedPool(ThreadPoolExecutor):
         self.waiting = 0
         self.most = 0
 
-    def submit(self, function, /, contents):
+    def submit(self, function, /, group):
+        pictures = len(group.contents)
         with self.lock:
-            self.waiting += len(contents)
+            self.waiting += pictures
             self.most = max(self.most, self.waiting)
-        inner = super().submit(function, contents)
+        inner = super().submit(function, group)
         pool = self
 
         class Taken(Future):
             def result(self, timeout=None):
                 with pool.lock:
-                    pool.waiting -= len(contents)
+                    pool.waiting -= pictures
                 return inner.result(timeout)
 
         return Taken()
@@ -45,6 +46,11 @@ def plans(*sizes: int) -> list[Plan]:
         plan(chunk([[PICTURE]] * size, first_id=1 + i), None, NO_POLICIES, TAXONOMY, time.perf_counter)
         for i, size in enumerate(sizes)
     ]
+
+
+def places(groups) -> list[int]:
+    """Of all pictures, in their order within each block."""
+    return [int(place) for group in groups for of_block, _ in group.blocks for place in of_block]
 
 
 def until(condition, seconds: float = 10.0) -> None:
@@ -68,10 +74,11 @@ def until(condition, seconds: float = 10.0) -> None:
 def test_pictures_waiting_stay_within_the_bounds(bounds, most):
     with CountedPool() as pool, DecodeAhead(iter(plans(20, 30)), pool, DecodeLimits(), bounds, time.perf_counter) as a:
         until(lambda: pool.waiting == most)
-        taken = [[picture.image for picture in pictures] for _, pictures in a]
+        assert pool.most == most
+        taken = [places(groups) for _, groups in a]
 
     assert taken == [list(range(20)), list(range(30))]
-    assert pool.most == most
+    assert pool.most <= max(1, min(bounds.pictures, bounds.bytes // 192))
 
 
 def test_the_next_chunk_is_decoded_while_this_one_is_in_hand():
@@ -80,11 +87,11 @@ def test_the_next_chunk_is_decoded_while_this_one_is_in_hand():
         DecodeAhead(iter(plans(1, 4, 4)), pool, DecodeLimits(), Bounds(99, 10**9), time.perf_counter) as ahead,
     ):
         chunks = iter(ahead)
-        _, pictures = next(chunks)
+        _, groups = next(chunks)
         until(lambda: pool.waiting == 5)
-        assert len(list(pictures)) == 1
+        assert places(groups) == [0]
         assert pool.most == 5
-        assert [len(list(pictures)) for _, pictures in chunks] == [4, 4]
+        assert [len(places(groups)) for _, groups in chunks] == [4, 4]
 
 
 def test_pictures_that_nobody_takes_are_passed_over():
@@ -92,6 +99,26 @@ def test_pictures_that_nobody_takes_are_passed_over():
         given = plans(3, 2)
         with DecodeAhead(iter(given), pool, DecodeLimits(), Bounds(2, 10**9), time.perf_counter) as ahead:
             assert [found is wanted for (found, _), wanted in zip(ahead, given, strict=True)] == [True, True]
+
+
+def test_memory_of_pictures_that_were_taken_is_used_again():
+    contents = [random_picture(np.random.default_rng(i)) for i in range(200)]
+    expected = [decode(content, DecodeLimits()) for content in contents]
+    given = plan(chunk([contents]), None, NO_POLICIES, TAXONOMY, time.perf_counter)
+    memories, found = set(), {}
+    with (
+        ThreadPoolExecutor(2) as pool,
+        DecodeAhead(iter([given]), pool, DecodeLimits(), Bounds(16, 10**9), time.perf_counter) as ahead,
+    ):
+        for _, groups in ahead:
+            for group in groups:
+                for of_block, pixels in group.blocks:
+                    memories.add(pixels.data_ptr())
+                    found |= zip(of_block.tolist(), pixels.clone().numpy(), strict=True)
+
+    assert sorted(found) == list(range(200))
+    assert all((found[place] == pixels).all() for place, pixels in enumerate(expected))
+    assert len(memories) < 50  # of 100 groups
 
 
 def test_leaving_early_stops_the_thread():

@@ -7,7 +7,7 @@ import pytest
 import simplejpeg
 from PIL import Image
 
-from workers.vision.decode import DecodeLimits, UndecodableError, decode, decoded_bytes
+from workers.vision.decode import DecodeLimits, UndecodableError, decode, decoded_shape
 
 LIMITS = DecodeLimits()
 
@@ -112,11 +112,21 @@ def test_no_side_is_scaled_below_the_smallest(kind, smallest, shape):
 
 @pytest.mark.parametrize("cap", [1, 1000, 10**9])
 @pytest.mark.parametrize(("kind", "mode"), [("JPEG", None), ("JPEG", "CMYK"), ("PNG", "P")])
-def test_decoded_bytes_are_known_from_the_header(kind, mode, cap):
+def test_the_decoded_shape_is_known_from_the_header(kind, mode, cap):
     content = encoded(scene(101, 53), kind, mode)
     limits = DecodeLimits(cap_pixels=cap, smallest=10)
 
-    assert decoded_bytes(content, limits) == decode(content, limits).nbytes
+    assert decoded_shape(content, limits) == decode(content, limits).shape
+
+
+@pytest.mark.parametrize(("kind", "mode"), [("JPEG", None), ("JPEG", "CMYK"), ("PNG", None)])
+def test_a_picture_goes_where_it_is_wanted_if_it_fits(kind, mode):
+    content = encoded(scene(), kind, mode)
+    fits, other = np.zeros((40, 60, 3), np.uint8), np.zeros((40, 61, 3), np.uint8)
+
+    assert np.shares_memory(decode(content, LIMITS, fits), fits)
+    assert (fits == decode(content, LIMITS)).all()
+    assert (decode(content, LIMITS, other) == fits).all()
 
 
 def bomb(side: int) -> bytes:
@@ -135,7 +145,7 @@ def test_more_pixels_than_allowed_are_refused_from_the_header():
         decode(bomb(20_000), LIMITS)
     with pytest.raises(UndecodableError, match="60 x 40 pixels are more than 2399"):
         decode(simplejpeg.encode_jpeg(scene()), DecodeLimits(refuse_pixels=2399))
-    assert decoded_bytes(bomb(20_000), LIMITS) == 0
+    assert decoded_shape(bomb(20_000), LIMITS) == (0, 0, 0)
 
 
 @pytest.mark.parametrize(

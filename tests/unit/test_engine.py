@@ -97,6 +97,20 @@ def test_undecodable_images_are_left_out_and_only_those():
     assert found[2].error.startswith("no image of it can be decoded; the first: damaged header")
 
 
+def test_blocks_of_products_sizes_and_undecodable_images_may_lie_anywhere():
+    noise = np.random.default_rng(15)
+    sides = (4, 8, 5)  # the first is the input's own
+    pictures = [[picture(tuple(noise.integers(0, 256, 3).tolist()), side=side) for side in sides] for _ in range(120)]
+    some = [[], [BROKEN], [BROKEN, pictures[0][0]]]
+    products = [product for i, of in enumerate(pictures) for product in (of[: 1 + i % 3], of[1:2], some[i % 3])]
+    expected = [Rig().products_of(chunk([product]))[0] for product in products[:12]]
+
+    found = Rig(batch_images=5).products_of(chunk(products))
+
+    assert values(found[:12]) == values(expected)
+    assert found == Rig(batch_images=600).products_of(chunk(products))
+
+
 def test_a_product_without_images_is_an_error_and_stops_nothing():
     found = Rig().products_of(chunk([[], [random_picture(np.random.default_rng(11))], []]))
 

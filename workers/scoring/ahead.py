@@ -1,30 +1,40 @@
 """Chunks and their decoded pictures, made ahead of the device: bounded in chunks, in pictures and in bytes."""
 
+import math
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from shared.ports import Clock
 from workers.scoring.chunks import Plan
-from workers.vision.decode import DecodeLimits, UndecodableError, decode, decoded_bytes
+from workers.vision.decode import DecodeLimits, Pixels, UndecodableError, decode, decoded_shape
 
 _GROUPS_AHEAD = 8  # as many groups of pictures as this wait or are decoded at one time, at least
 
+Places = npt.NDArray[np.int64]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Picture:
-    """One decoded picture, uint8 [height, width, 3], or why there is none."""
+class Decoded:
+    """The pictures at places start..stop of a plan's, in blocks of one size, and why there are none of others.
 
-    image: int  # row of the chunk's index
-    pixels: Tensor | None
-    reason: str
+    The next group may use the same memory: what is needed of it has to be copied before that one is taken.
+    """
+
+    start: int
+    stop: int
+    blocks: list[tuple[Places, Tensor]]  # places, ascending; uint8 [n, height, width, 3]
+    reasons: Mapping[int, str]  # by place
     seconds: float
 
 
@@ -55,6 +65,7 @@ class DecodeAhead:
         self._waiting_bytes = 0
         self._stopped = False
         self._items: queue.SimpleQueue[_Item] = queue.SimpleQueue()
+        self._free: deque[Pixels] = deque()  # memory of groups that were taken: new memory costs a third of decoding
         self._chunks = threading.Semaphore(2)  # one on the device and one being decoded
         self._feeder = threading.Thread(target=self._feed, name="decode-ahead", daemon=True)
 
@@ -71,24 +82,25 @@ class DecodeAhead:
         self._chunks.release()
         self._feeder.join()
 
-    def __iter__(self) -> Iterator[tuple[Plan, Iterator[Picture]]]:
+    def __iter__(self) -> Iterator[tuple[Plan, Iterator[Decoded]]]:
         while isinstance(item := self._take(), Plan):
-            pictures = self._pictures()
-            yield item, pictures
-            for _ in pictures:  # what the caller left
+            groups = self._groups_taken()
+            yield item, groups
+            for _ in groups:  # what the caller left
                 pass
             self._chunks.release()
 
-    def _pictures(self) -> Iterator[Picture]:
+    def _groups_taken(self) -> Iterator[Decoded]:
         while isinstance(item := self._take(), _Decoding):
             try:
-                pictures = item.future.result()
+                decoded, memory = item.future.result()
             finally:
                 with self._room:
-                    self._waiting_pictures -= item.pictures
-                    self._waiting_bytes -= item.bytes
+                    self._waiting_pictures -= len(item.group.contents)
+                    self._waiting_bytes -= item.group.bytes
                     self._room.notify_all()
-            yield from pictures
+            yield decoded
+            self._free.append(memory)
 
     def _take(self) -> "Plan | _Decoding | None":
         item = self._items.get()
@@ -113,14 +125,16 @@ class DecodeAhead:
     def _groups(self, plan: Plan) -> Iterator["_Group"]:
         """Pictures to decode one after another in one thread: handing each over by itself costs a third of decoding."""
         most = max(1, self._bounds.pictures // _GROUPS_AHEAD), self._bounds.bytes // _GROUPS_AHEAD
-        group = _Group([], 0)
-        for image in plan.pictures:
+        group = _Group(0, [], [], 0)
+        for place, image in enumerate(plan.pictures):
             content = plan.chunk.picture(image)
-            size = decoded_bytes(content, self._limits)
+            shape = decoded_shape(content, self._limits)
+            size = math.prod(shape)
             if group.contents and (len(group.contents) == most[0] or group.bytes + size > most[1]):
                 yield group
-                group = _Group([], 0)
-            group.contents.append((image, content))
+                group = _Group(place, [], [], 0)
+            group.contents.append(content)
+            group.shapes.append(shape)
             group.bytes += size
         if group.contents:
             yield group
@@ -133,7 +147,7 @@ class DecodeAhead:
                 return False
             self._waiting_pictures += pictures
             self._waiting_bytes += group.bytes
-        self._items.put(_Decoding(self._pool.submit(self._decode, group.contents), pictures, group.bytes))
+        self._items.put(_Decoding(self._pool.submit(self._decode, group), group))
         return True
 
     def _fits(self, pictures: int, size: int) -> bool:
@@ -142,29 +156,61 @@ class DecodeAhead:
         within = self._waiting_pictures + pictures <= self._bounds.pictures
         return within and self._waiting_bytes + size <= self._bounds.bytes
 
-    def _decode(self, contents: Sequence[tuple[int, memoryview]]) -> list[Picture]:
-        return [self._decode_one(image, content) for image, content in contents]
-
-    def _decode_one(self, image: int, content: memoryview) -> Picture:
+    def _decode(self, group: "_Group") -> tuple[Decoded, Pixels]:
         began = self._clock()
+        memory = self._memory(group.bytes)
+        blocks: list[tuple[Places, Tensor]] = []
+        reasons: dict[int, str] = {}
+        used = 0
+        for shape, members in group.by_shape().items():
+            block = memory[used : used + len(members) * math.prod(shape)].reshape(len(members), *shape)
+            used += block.nbytes
+            there = []
+            for row, member in enumerate(members):
+                place = group.start + member
+                try:
+                    pixels = decode(group.contents[member], self._limits, block[row])
+                except UndecodableError as error:
+                    reasons[place] = error.reason
+                    continue
+                if pixels.shape == shape:
+                    there.append(row)
+                else:  # damaged in a way that decoders read differently
+                    blocks.append((np.array([place]), torch.from_numpy(pixels[None])))
+            if there:
+                places = np.array(members, np.int64)[there] + group.start
+                blocks.append((places, torch.from_numpy(block if len(there) == len(members) else block[there])))
+        decoded = Decoded(group.start, group.start + len(group.contents), blocks, reasons, self._clock() - began)
+        return decoded, memory
+
+    def _memory(self, size: int) -> Pixels:
+        """At least `size` bytes."""
         try:
-            pixels = torch.from_numpy(decode(content, self._limits))
-        except UndecodableError as error:
-            return Picture(image, None, error.reason, self._clock() - began)
-        return Picture(image, pixels, "", self._clock() - began)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Decoding:
-    future: Future[list[Picture]]
-    pictures: int
-    bytes: int
+            memory = self._free.popleft()
+        except IndexError:
+            return np.empty(size, np.uint8)
+        return memory if len(memory) >= size else np.empty(size, np.uint8)
 
 
 @dataclass(slots=True)
 class _Group:
-    contents: list[tuple[int, memoryview]]
-    bytes: int  # of the pictures when they are decoded
+    start: int  # place of the first
+    contents: list[memoryview]
+    shapes: list[tuple[int, int, int]]  # of the pictures when they are decoded
+    bytes: int  # likewise
+
+    def by_shape(self) -> dict[tuple[int, int, int], list[int]]:
+        """Members per shape."""
+        found: dict[tuple[int, int, int], list[int]] = {}
+        for member, shape in enumerate(self.shapes):
+            found.setdefault(shape, []).append(member)
+        return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Decoding:
+    future: Future[tuple[Decoded, Pixels]]
+    group: _Group
 
 
 _Item = Plan | _Decoding | BaseException | None

@@ -1,167 +1,173 @@
 """Pictures of one chunk, gathered into batches of one fixed shape and summed up per product."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from shared.domain.duplicates import Overrides
-from shared.domain.ensemble import Input
 from workers.scoring.accumulate import DeviceMeans, add_in_order
-from workers.scoring.ahead import Picture
+from workers.scoring.ahead import Decoded
 from workers.scoring.buffers import InputBuffers
+from workers.scoring.chunks import Plan
 
-Forward = Callable[[dict[Input, Tensor]], Tensor]
-"""Full batches per input -> outputs [members, views, batch_images, classes] of `DeviceMeans.enter`."""
+_TOGETHER = 128
+"""Products that are finished together where batches are smaller: doing it costs per block as much as per product."""
 
+Forward = Callable[[InputBuffers], Tensor]
+"""Full buffers -> outputs [members, views, batch_images, classes] of `DeviceMeans.enter`."""
 
-@dataclass(slots=True)
-class Gathered:
-    """What became of one product's images: `network` through the network, `answer` those or overridden."""
-
-    product: int  # row of the chunk's index
-    network: int = 0
-    answer: int = 0
-    reason: str = ""  # of the first image that could not be decoded
+Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Finished:
     """Products whose images are all summed: rows 0 up to len(products) of [combinations, rows, classes]."""
 
-    products: list[Gathered]
+    products: Rows  # rows of the chunk's index
+    network_images: Rows  # how many of each product's images went through the network
+    answer_images: Rows  # those or overridden
+    reasons: Mapping[int, str]  # product -> why its first image that could not be decoded could not
     network: Tensor  # float32, without any duplicates
     network_sound: Tensor  # bool [combinations, rows]
     answer: Tensor  # float32, overridden images replaced
     answer_sound: Tensor
 
 
-@dataclass(slots=True)
-class _Additions:
-    """Which source row is added to which product's row; both in the order of images."""
+class _Sums:
+    """Sums and counts of images per product, one row each."""
 
-    rows: list[int] = field(default_factory=list)
-    source: list[int] = field(default_factory=list)
+    def __init__(self, means: DeviceMeans, rows: int, classes: int) -> None:
+        self._means = means
+        self.sums = torch.zeros((means.keys, rows, classes), dtype=means.dtype, device=means.device)
+        self.counts = np.zeros(rows, np.int64)
 
-    def add_to(self, sums: Tensor, terms: Tensor) -> None:
-        add_in_order(sums, terms, np.array(self.rows, np.int64), np.array(self.source, np.int64))
+    def add(self, terms: Tensor, rows: Rows, source: Rows) -> None:
+        """Add `terms[:, source[i]]` to row `rows[i]`, both ascending."""
+        add_in_order(self.sums, terms, rows, source)
+        self.counts += np.bincount(rows, minlength=len(self.counts))
+
+    def averages(self, products: int) -> tuple[Tensor, Tensor]:
+        """`DeviceMeans.of_products` of the first rows."""
+        counts = torch.from_numpy(self.counts[:products]).to(self._means.device)
+        return self._means.of_products(self.sums[:, :products], counts)
+
+    def restart(self, carried: int) -> None:
+        """All rows zero, but for the first, which goes on from row `carried`."""
+        sums, count = self.sums[:, carried].clone(), self.counts[carried]
+        self.sums.zero_()
+        self.counts[:] = 0
+        self.sums[:, 0], self.counts[0] = sums, count
 
 
 class Batches:
-    """Takes a chunk's pictures in order of products; `on_finished` gets the products whose last image went through.
+    """Takes a chunk's pictures in order; `on_finished` gets the products whose last image went through, in blocks.
 
-    A product may have any number of images: its sums are carried from one batch to the next.
+    A picture's place in the plan gives its row of a batch; the row of one that could not be decoded stays empty. A
+    product may have any number of images: its sums are carried from one batch to the next.
     """
 
     def __init__(
         self,
+        plan: Plan,
         means: DeviceMeans,
         buffers: InputBuffers,
         forward: Forward,
-        overrides: Overrides,
-        shape: tuple[int, int],
+        classes: int,
         on_finished: Callable[[Finished], None],
     ) -> None:
         self._means = means
         self._buffers = buffers
         self._forward = forward
-        self._overrides = overrides
-        self._batch_images, self._classes = shape
+        self._classes = classes
         self._on_finished = on_finished
-        self._overridden = bool(overrides.known.any())  # else the answer is the network's, and summed once
-        self._network_sums = self._no_sums()
-        self._answer_sums = self._no_sums() if self._overridden else self._network_sums
-        self._current = Gathered(-1)
-        self._clear()
+        self._overrides = plan.decisions.overrides
+        self._images = np.array(plan.pictures, np.int64)
+        images = np.diff(plan.chunk.index.first_image)[plan.network]
+        self._products = np.array(plan.network, np.int64)[images > 0]
+        self._last = np.cumsum(images[images > 0])  # places after each product's last picture
+        self._rows = max(buffers.batch_images, _TOGETHER) + 1
+        self._network = _Sums(means, self._rows, classes)
+        overridden = bool(self._overrides.known.any())  # else the answer is the network's, and summed once
+        self._answer = _Sums(means, self._rows, classes) if overridden else self._network
+        self._reasons: dict[int, str] = {}
+        self._batch = self._taken = 0  # place of the batch's first picture; pictures taken
+        self._finished = 0  # products handed on
+        self._decoded = np.zeros(len(self._images), np.bool_)
 
-    def begin(self, product: int) -> None:
-        """The pictures that follow belong to this product."""
-        self._current = Gathered(product)
+    @property
+    def scored(self) -> int:
+        """Pictures that went through the network."""
+        return int(np.count_nonzero(self._decoded[: self._batch]))
 
-    def take(self, picture: Picture) -> None:
-        """One picture, or the reason why there is none."""
-        known = bool(self._overrides.known[picture.image])
-        if picture.pixels is None:
-            self._current.reason = self._current.reason or picture.reason
-            if not known:
-                return
-        if self._slots == self._batch_images or len(self._answer.rows) == 2 * self._batch_images:
-            self._flush()
-        row = len(self._done)
-        self._answer.rows.append(row)
-        self._answer.source.append(self._batch_images + len(self._known) if known else self._slots)
-        self._current.answer += 1
-        if known:
-            self._known.append(picture.image)
-        if picture.pixels is not None:
-            self._network.rows.append(row)
-            self._network.source.append(self._slots)
-            self._buffers.add(picture.pixels)
-            self._slots += 1
-            self._current.network += 1
-
-    def end(self) -> Gathered:
-        """The product has no further pictures. One that is left with nothing to answer from is not finished later."""
-        gathered = self._current
-        if gathered.answer:
-            self._done.append(gathered)
-            if len(self._done) == self._batch_images:
+    def take(self, decoded: Decoded) -> None:
+        """The pictures that follow, and the reasons why some are none."""
+        for place, reason in decoded.reasons.items():
+            product = int(self._products[np.searchsorted(self._last, place, side="right")])
+            self._reasons.setdefault(product, reason)
+        while self._taken < decoded.stop:
+            start, full = self._taken, self._batch + self._buffers.batch_images
+            self._taken = min(decoded.stop, full)
+            for places, pixels in decoded.blocks:
+                first, stop = np.searchsorted(places, (start, self._taken)).tolist()
+                if first < stop:
+                    self._buffers.put(places[first:stop] - self._batch, pixels[first:stop])
+                    self._decoded[places[first:stop]] = True
+            if self._taken == full:
                 self._flush()
-        return gathered
 
     def close(self) -> None:
         """Finish what is left."""
-        if self._done:
+        if self._batch < self._taken:
             self._flush()
-
-    def _clear(self) -> None:
-        self._slots = 0
-        self._known: list[int] = []
-        self._network, self._answer = _Additions(), _Additions()
-        self._done: list[Gathered] = []
-
-    def _no_sums(self) -> Tensor:
-        shape = (self._means.keys, self._batch_images + 1, self._classes)
-        return torch.zeros(shape, dtype=self._means.dtype, device=self._means.device)
+        if self._finished < len(self._products):
+            self._finish(len(self._products))
 
     @torch.inference_mode()
     def _flush(self) -> None:
-        terms = torch.zeros_like(self._network_sums[:, :-1])
-        if self._slots:
-            terms = self._means.of_images(self._forward(self._buffers.full()))
-            self._network.add_to(self._network_sums, terms)
-        if self._known:
-            overrides = self._means.of_overrides(self._distributions()).expand(self._means.keys, -1, -1)
-            terms = torch.cat([terms, overrides], dim=1)
-        if self._overridden:
-            self._answer.add_to(self._answer_sums, terms)
-        if self._done:
-            network = answer = self._average(self._network_sums, [g.network for g in self._done])
-            if self._overridden:
-                answer = self._average(self._answer_sums, [g.answer for g in self._done])
-            self._on_finished(Finished(self._done, *network, *answer))
-        self._network_sums = self._carried(self._network_sums)
-        self._answer_sums = self._carried(self._answer_sums) if self._overridden else self._network_sums
-        self._clear()
+        places = np.arange(self._batch, self._taken)
+        rows = np.searchsorted(self._last, places, side="right") - self._finished
+        decoded, images = self._decoded[places], self._images[places]
+        if decoded.any():
+            self._buffers.fill_up(decoded)
+            terms = self._means.of_images(self._forward(self._buffers))
+            self._network.add(terms, rows[decoded], np.flatnonzero(decoded))
+        else:
+            terms = torch.zeros_like(self._network.sums[:, : self._buffers.batch_images])
+        if self._answer is not self._network:
+            known = self._overrides.known[images]
+            source = np.where(known, self._buffers.batch_images + np.cumsum(known) - 1, places - self._batch)
+            if known.any():
+                overrides = self._means.of_overrides(self._distributions(images[known]))
+                terms = torch.cat([terms, overrides.expand(self._means.keys, -1, -1)], dim=1)
+            there = known | decoded
+            self._answer.add(terms, rows[there], source[there])
+        self._batch = self._taken
+        if rows[-1] + self._buffers.batch_images >= self._rows - 1:  # the next batch may need more rows than are left
+            self._finish(int(np.searchsorted(self._last, self._taken, side="right")))
 
-    def _average(self, sums: Tensor, counts: list[int]) -> tuple[Tensor, Tensor]:
-        padded = torch.zeros(sums.shape[1], device=sums.device)
-        padded[: len(counts)] = torch.tensor(counts, device=sums.device)
-        return self._means.of_products(sums, padded)
+    @torch.inference_mode()
+    def _finish(self, stop: int) -> None:
+        """Hand on the products before `stop`; what is summed of the next one stays."""
+        products = self._products[self._finished : stop]
+        if count := len(products):
+            network = answer = self._network.averages(count)
+            if self._answer is not self._network:
+                answer = self._answer.averages(count)
+            counts = self._network.counts[:count].copy(), self._answer.counts[:count].copy()
+            self._on_finished(Finished(products, *counts, self._reasons, *network, *answer))
+            self._network.restart(count)
+            if self._answer is not self._network:
+                self._answer.restart(count)
+            self._finished = stop
 
-    def _carried(self, sums: Tensor) -> Tensor:
-        """New sums that start with those of the product whose images are not through yet."""
-        fresh = self._no_sums()
-        fresh[:, 0] = sums[:, len(self._done)]
-        return fresh
-
-    def _distributions(self) -> Tensor:
-        """Of the overridden images of this batch: [n, classes]."""
+    def _distributions(self, images: Rows) -> Tensor:
+        """Of overridden images: [n, classes]."""
         given = self._overrides
-        dense = np.repeat(given.base[self._known][:, None], self._classes, axis=1)
-        for row, image in enumerate(self._known):
+        dense = np.repeat(given.base[images][:, None], self._classes, axis=1)
+        for row, image in enumerate(images):
             entries = slice(given.start[image], given.start[image + 1])
             dense[row, given.class_index[entries]] = given.value[entries]
         return torch.from_numpy(dense).to(self._means.device)

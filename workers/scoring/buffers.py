@@ -3,57 +3,55 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from shared.domain.ensemble import Input
-from workers.vision.preprocessing import resize
-
-_PENDING_BYTES = {"cpu": 16 * 2**20, "cuda": 256 * 2**20}  # on a GPU, transfers are what large groups save
-
-
-def resized_as(given: Input) -> Input:
-    """What members must share to share one resize: all of an input but mean and deviation."""
-    return replace(given, mean=(), std=())
+from workers.vision.preprocessing import resize_group
 
 
 class InputBuffers:
-    """Collects up to `batch_images` pictures, each resized once per distinct input.
-
-    Pixels are kept only until enough of them are there to be worth a transfer: large pictures never pile up.
-    """
+    """Up to `batch_images` pictures, each resized once per distinct input. Used again and again: memory that is new
+    to the process costs as much time as what is written to it."""
 
     def __init__(self, inputs: Iterable[Input], batch_images: int, device: torch.device) -> None:
+        self.batch_images = batch_images
         self._device = device
-        self._pending_limit = _PENDING_BYTES.get(device.type, 0)
-        self._pending: list[Tensor] = []
-        self._pending_bytes = 0
-        self._filled = 0
-        self._buffers = {
-            given: torch.zeros((batch_images, 3, given.size, given.size), device=device).to(
-                memory_format=torch.channels_last
-            )
-            for given in map(resized_as, inputs)
-        }
+        self._buffers = {given: self._buffer(given.size, torch.uint8) for given in map(_resized_as, inputs)}
+        self._normalised = {size: self._buffer(size, torch.float32) for size in {given.size for given in self._buffers}}
 
-    def add(self, pixels: Tensor) -> None:
-        """Put one picture, uint8 [height, width, 3], into the next row."""
-        self._pending.append(pixels)
-        self._pending_bytes += pixels.nbytes
-        if self._pending_bytes > self._pending_limit:
-            self._move()
+    def normalised(self, size: int) -> Tensor:
+        """Where the inputs of one pass may be written, [batch_images, 3, size, size]."""
+        return self._normalised[size]
 
-    def full(self) -> dict[Input, Tensor]:
-        """The batch, float32 [batch_images, 3, size, size] in 0..255 per input, rows without a picture zero."""
-        self._move()
-        for buffer in self._buffers.values():
-            buffer[self._filled :] = 0
-        self._filled = 0
-        return self._buffers
+    def put(self, rows: npt.NDArray[np.int64], pixels: Tensor) -> None:
+        """Pictures of one size, uint8 [n, height, width, 3] on the CPU, into these rows, ascending."""
+        for given, buffer in self._buffers.items():
+            if buffer.dtype == torch.uint8 and pixels.shape[1:3] != buffer.shape[2:]:
+                buffer = self._buffers[given] = self._buffer(given.size, torch.float32).copy_(buffer)
+            resize_group(pixels, given, buffer, rows)
 
-    def _move(self) -> None:
-        if self._pending:
-            stop = self._filled + len(self._pending)
-            for given, buffer in self._buffers.items():
-                resize(self._pending, given, self._device, buffer[self._filled : stop])
-            self._filled, self._pending, self._pending_bytes = stop, [], 0
+    def fill_up(self, there: npt.NDArray[np.bool_]) -> None:
+        """Rows that are not `there` become zero; `there` is of the first rows, those after them are not."""
+        empty = np.append(np.flatnonzero(~there), np.arange(len(there), self.batch_images))
+        if len(empty):
+            for buffer in self._buffers.values():
+                buffer[torch.from_numpy(empty).to(self._device)] = 0
+
+    def batch(self, given: Input) -> Tensor:
+        """The pictures as this input takes them: [batch_images, 3, size, size] in 0..255.
+
+        uint8 until a picture of another size came, then float32.
+        """
+        return self._buffers[_resized_as(given)]
+
+    def _buffer(self, size: int, dtype: torch.dtype) -> Tensor:
+        shape = (self.batch_images, size, size, 3)
+        return torch.empty(shape, dtype=dtype, device=self._device).permute(0, 3, 1, 2)
+
+
+def _resized_as(given: Input) -> Input:
+    """What members must share to share one resize: all of an input but mean and deviation."""
+    return replace(given, mean=(), std=())

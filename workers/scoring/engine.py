@@ -19,9 +19,9 @@ from shared.packs import NO_CATEGORY, PackIndex
 from shared.ports import Clock
 from shared.settings import ScoringSettings
 from workers.scoring.accumulate import DeviceMeans
-from workers.scoring.ahead import Bounds, DecodeAhead, Picture
+from workers.scoring.ahead import Bounds, DecodeAhead, Decoded
 from workers.scoring.batches import Batches
-from workers.scoring.buffers import InputBuffers, resized_as
+from workers.scoring.buffers import InputBuffers
 from workers.scoring.chunks import ChunkInput, ChunkResult, Plan, Policies, ProductResult, plan
 from workers.scoring.results import Results
 from workers.scoring.summaries import Summariser
@@ -57,15 +57,6 @@ class Device:
     device: torch.device
     precision: str = "auto"
     batch_images: int | None = None
-
-
-@dataclass(slots=True)
-class _Spent:
-    """Seconds waiting for pictures and decoding them, and pictures that went through the network."""
-
-    waiting: float = 0.0
-    decoding: float = 0.0
-    scored: int = 0
 
 
 class Engine:
@@ -107,6 +98,7 @@ class Engine:
         largest = max(network.input.size for network in self._networks)
         self._limits = DecodeLimits(settings.decode_cap_pixels, settings.refuse_pixels, largest)
         self.batch_images = on.batch_images or settings.batch_images or _batch_images(on.device, largest)
+        self._buffers: InputBuffers | None = None
         self._pool = ThreadPoolExecutor(settings.decode_threads or cores(), thread_name_prefix="decode")
 
     def run(self, chunks: Iterator[ChunkInput]) -> Generator[ChunkResult, None, None]:
@@ -155,7 +147,7 @@ class Engine:
         return DecodeAhead(plans, self._pool, self._limits, bounds, self._clock)
 
     def _score(
-        self, chunk_plan: Plan, pictures: Iterator[Picture], batch_images: int, halved: Callable[[int], None]
+        self, chunk_plan: Plan, pictures: Iterator[Decoded], batch_images: int, halved: Callable[[int], None]
     ) -> ChunkResult:
         """The chunk's result; when memory runs out, all of it again at half the shape."""
         results: list[ChunkResult] = []
@@ -182,6 +174,7 @@ class Engine:
                 f"the {self.device.type} device is too small for this ensemble: one picture at a time does not fit; "
                 "use a larger device or fewer members"
             )
+        self._buffers = None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         return batch_images // 2
@@ -198,31 +191,41 @@ class Engine:
 
     @torch.inference_mode()
     def _run_empty_batch(self) -> None:
-        inputs = (network.input for network in self._networks)
-        self._means.of_images(self._forward(InputBuffers(inputs, self.batch_images, self.device).full()))
+        buffers = self._buffers_of(self.batch_images)
+        buffers.fill_up(np.zeros(self.batch_images, np.bool_))
+        self._means.of_images(self._forward(buffers))
 
-    def _score_once(self, chunk_plan: Plan, pictures: Iterator[Picture], batch_images: int) -> ChunkResult:
+    def _buffers_of(self, batch_images: int) -> InputBuffers:
+        """Buffers of this shape; those of the last shape as they are."""
+        if self._buffers is None or self._buffers.batch_images != batch_images:
+            self._buffers = None  # their memory is free before there are others
+            inputs = (network.input for network in self._networks)
+            self._buffers = InputBuffers(inputs, batch_images, self.device)
+        return self._buffers
+
+    def _score_once(self, chunk_plan: Plan, pictures: Iterator[Decoded], batch_images: int) -> ChunkResult:
         began = self._clock()
         results = Results(chunk_plan, self._taxonomy, self._combinations, self._summariser, self._keep_scores)
-        batches = Batches(
-            self._means,
-            InputBuffers((network.input for network in self._networks), batch_images, self.device),
-            self._forward,
-            chunk_plan.decisions.overrides,
-            (batch_images, self._taxonomy.classes),
-            results.add,
-        )
-        spent = self._gather(chunk_plan, pictures, batches, results)
+        buffers = self._buffers_of(batch_images)
+        batches = Batches(chunk_plan, self._means, buffers, self._forward, self._taxonomy.classes, results.add)
+        waiting = decoding = 0.0
+        asked = self._clock()
+        for decoded in pictures:
+            waiting += self._clock() - asked
+            decoding += decoded.seconds
+            batches.take(decoded)
+            asked = self._clock()
+        batches.close()
         products = results.in_order()
         return ChunkResult(
             key=chunk_plan.chunk.key,
             products=products,
             decided=len(products) - len(chunk_plan.network),
-            scored_images=spent.scored,
+            scored_images=batches.scored,
             seconds={
                 "look-up": chunk_plan.seconds,
-                "decode": spent.decoding,
-                "forward": max(self._clock() - began - spent.waiting, 0.0),
+                "decode": decoding,
+                "forward": max(self._clock() - began - waiting, 0.0),
             },
             batch_images=batch_images,
             precision=self.precision,
@@ -230,31 +233,12 @@ class Engine:
             scores=results.scores() if self._keep_scores else None,
         )
 
-    def _gather(self, chunk_plan: Plan, pictures: Iterator[Picture], batches: Batches, results: Results) -> "_Spent":
-        """Send a chunk's pictures through the batches, product by product."""
-        spent = _Spent()
-        first_image = chunk_plan.chunk.index.first_image
-        for product in chunk_plan.network:
-            batches.begin(product)
-            for _ in range(first_image[product], first_image[product + 1]):
-                asked = self._clock()
-                picture = next(pictures)
-                spent.waiting += self._clock() - asked
-                spent.decoding += picture.seconds
-                batches.take(picture)
-            gathered = batches.end()
-            spent.scored += gathered.network
-            if not gathered.answer:
-                results.add_empty(gathered)
-        batches.close()
-        return spent
-
-    def _forward(self, batches: dict[Input, Tensor]) -> Tensor:
+    def _forward(self, buffers: InputBuffers) -> Tensor:
         outputs = []
         for network in self._networks:
-            batch = batches[resized_as(network.input)]
+            given, inputs = network.input, buffers.normalised(network.input.size)
             of_views = [
-                self._means.enter(logits(network.module, batch, spec, network.input, self.precision))
+                self._means.enter(logits(network.module, buffers.batch(given), spec, given, self.precision, inputs))
                 for spec in self._views
             ]
             outputs.append(torch.stack(of_views))

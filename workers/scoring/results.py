@@ -11,7 +11,7 @@ from shared.domain.duplicates import DECIDED_BY_IMAGES
 from shared.domain.predictions import Summary, assemble, one_hot
 from shared.domain.records import Prediction
 from shared.domain.taxonomy import Taxonomy
-from workers.scoring.batches import Finished, Gathered
+from workers.scoring.batches import Finished
 from workers.scoring.chunks import Plan, ProductResult
 from workers.scoring.summaries import KEPT, Summariser
 
@@ -32,23 +32,22 @@ class Results:
         self._keep_scores = keep_scores
         self._results: dict[int, ProductResult] = {}
         self._scores: dict[int, Scores] = {}
+        index, decisions = plan.chunk.index, plan.decisions
+        self._ids = index.product_id.tolist()
+        by_key = decisions.product_class >= 0  # else images that all agree may give the class; -1 for none
+        self._class_of = np.where(by_key, decisions.product_class, decisions.decided).tolist()
+        known = np.append(0, np.cumsum(decisions.overrides.known))[index.first_image]
+        self._shares = (np.diff(known) / np.maximum(np.diff(index.first_image), 1)).tolist()
         network = set(plan.network)
-        for product in range(len(plan.chunk.index)):
+        for product in range(len(index)):
             if product not in network:
                 self._add_overridden(product, {})
+            elif index.first_image[product] == index.first_image[product + 1]:
+                self._add_empty(product, "")
 
     def in_order(self) -> list[ProductResult]:
         """One result per product of the chunk."""
         return [self._results[product] for product in range(len(self._plan.chunk.index))]
-
-    def add_empty(self, gathered: Gathered) -> None:
-        """A product of which no image is left."""
-        if self._class_of(gathered.product) >= 0:
-            self._add_overridden(gathered.product, {})
-        elif gathered.reason:
-            self._add_error(gathered.product, f"no image of it can be decoded; the first: {gathered.reason}")
-        else:
-            self._add_error(gathered.product, "it has no images")
 
     @torch.inference_mode()
     def add(self, finished: Finished) -> None:
@@ -60,12 +59,26 @@ class Results:
         if finished.answer is not finished.network:
             with_duplicates = self._predictions(answer, answer_sound | network_sound)
         kept = self._summariser.keep(answer.flatten(0, 1)) if self._keep_scores else None
-        for row, gathered in enumerate(finished.products):
+        of_answers, of_network = finished.answer_images.tolist(), finished.network_images.tolist()
+        overridden = np.any(answer_sound, axis=0).tolist()
+        for row, product in enumerate(finished.products.tolist()):
+            if not of_answers[row]:
+                self._add_empty(product, finished.reasons[product])
+                continue
             if kept is not None:
                 rows = np.arange(len(self._combinations)) * answer.shape[1] + row
-                self._scores[gathered.product] = kept.class_index[rows], kept.probability[rows]
-            overridden = bool(answer_sound[:, row].any())
-            self._add(gathered, with_duplicates[row], alone[row], overridden)
+                self._scores[product] = kept.class_index[rows], kept.probability[rows]
+            if self._class_of[product] >= 0:
+                self._add_overridden(product, alone[row])
+            elif len(with_duplicates[row]) == len(self._combinations):
+                share = self._shares[product] if overridden[row] else 0.0
+                source = "image duplicate" if share else "model"
+                answers = with_duplicates[row]
+                self._set(product, ProductResult(self._ids[product], source, share, answers, alone[row]))
+            elif of_network[row]:
+                self._add_error(product, "the networks' output is not finite")
+            else:
+                self._add_error(product, "its duplicates contradict each other and no image of it can be decoded")
 
     def scores(self) -> dict[str, npt.NDArray[np.generic]]:
         """The arrays that `ChunkResult.scores` describes."""
@@ -92,28 +105,25 @@ class Results:
             by_row[row][self._combinations[combination]] = prediction
         return by_row
 
-    def _add(self, gathered: Gathered, answer: Predictions, alone: Predictions, overridden: bool) -> None:
-        product = gathered.product
-        if self._class_of(product) >= 0:
-            self._add_overridden(product, alone)
-        elif len(answer) < len(self._combinations):
-            contradiction = "its duplicates contradict each other and no image of it can be decoded"
-            self._add_error(product, "the networks' output is not finite" if gathered.network else contradiction)
+    def _add_empty(self, product: int, reason: str) -> None:
+        """A product of which no image is left."""
+        if self._class_of[product] >= 0:
+            self._add_overridden(product, {})
+        elif reason:
+            self._add_error(product, f"no image of it can be decoded; the first: {reason}")
         else:
-            share = self._share(product) if overridden else 0.0
-            source = "image duplicate" if share else "model"
-            self._set(product, ProductResult(self._id(product), source, share, answer, alone))
+            self._add_error(product, "it has no images")
 
     def _add_overridden(self, product: int, alone: Predictions) -> None:
         """A product whose class duplicates give, whatever the network says."""
-        decisions, class_index = self._plan.decisions, self._class_of(product)
+        decisions, class_index = self._plan.decisions, self._class_of[product]
         by_images = decisions.product_class[product] < 0 and decisions.decided_by[product] == DECIDED_BY_IMAGES
         source = "image duplicate" if by_images else "product duplicate"
         prediction = one_hot(class_index, self._taxonomy)
         predictions = dict.fromkeys(self._combinations, prediction)
         if self._keep_scores:
             self._scores[product] = self._one_hot_scores(class_index)
-        self._set(product, ProductResult(self._id(product), source, self._share(product), predictions, alone))
+        self._set(product, ProductResult(self._ids[product], source, self._shares[product], predictions, alone))
 
     def _one_hot_scores(self, class_index: int) -> Scores:
         others = np.delete(np.arange(self._taxonomy.classes, dtype=np.int32), class_index)
@@ -121,22 +131,8 @@ class Results:
         probability = (np.arange(len(row)) == 0).astype(np.float32)
         return np.tile(row, (len(self._combinations), 1)), np.tile(probability, (len(self._combinations), 1))
 
-    def _class_of(self, product: int) -> int:
-        """The class that product duplicates, or else images that all agree, give; -1 for none."""
-        decisions = self._plan.decisions
-        by_key = int(decisions.product_class[product])
-        return by_key if by_key >= 0 else int(decisions.decided[product])
-
-    def _share(self, product: int) -> float:
-        first = self._plan.chunk.index.first_image
-        known = self._plan.decisions.overrides.known[first[product] : first[product + 1]]
-        return np.count_nonzero(known) / len(known) if len(known) else 0.0
-
     def _add_error(self, product: int, reason: str) -> None:
-        self._set(product, ProductResult(self._id(product), error=reason))
+        self._set(product, ProductResult(self._ids[product], error=reason))
 
     def _set(self, product: int, result: ProductResult) -> None:
         self._results[product] = result
-
-    def _id(self, product: int) -> int:
-        return int(self._plan.chunk.index.product_id[product])

@@ -40,29 +40,32 @@ class _Header:
     jpeg: bool  # simplejpeg reads it
 
 
-def decode(content: bytes | memoryview, limits: DecodeLimits) -> Pixels:
+def decode(content: bytes | memoryview, limits: DecodeLimits, out: Pixels | None = None) -> Pixels:
     """The picture as uint8 [height, width, 3], RGB; transparency over white, EXIF orientation not applied.
 
     The size is read from the header and judged before anything is decoded. A damaged or cut JPEG gives what could be
-    read. Raises UndecodableError.
+    read. It is put into `out` where that has its shape. Raises UndecodableError.
     """
     header = _header(content, limits)
     if header.jpeg:
         try:
-            return _decode_jpeg(content, header, limits)
+            return _decode_jpeg(content, header, limits, out)
         except _REFUSALS:
             pass  # the tolerant decoder has the last word
-    return _decode_tolerant(content, limits)
+    found = _decode_tolerant(content, limits)
+    if out is None or out.shape != found.shape:
+        return found
+    out[:] = found
+    return out
 
 
-def decoded_bytes(content: bytes | memoryview, limits: DecodeLimits) -> int:
-    """Bytes that `decode` will return, from the header alone; 0 where it will refuse."""
+def decoded_shape(content: bytes | memoryview, limits: DecodeLimits) -> tuple[int, int, int]:
+    """The shape of what `decode` will return, from the header alone; all 0 where it will refuse."""
     try:
         header = _header(content, limits)
     except UndecodableError:
-        return 0
-    height, width = _scaled(header.height, header.width, limits)
-    return 3 * height * width
+        return 0, 0, 0
+    return *_scaled(header.height, header.width, limits), 3
 
 
 def _header(content: bytes | memoryview, limits: DecodeLimits) -> _Header:
@@ -92,12 +95,12 @@ def _scaled(height: int, width: int, limits: DecodeLimits) -> tuple[int, int]:
     return best
 
 
-def _decode_jpeg(content: bytes | memoryview, header: _Header, limits: DecodeLimits) -> Pixels:
+def _decode_jpeg(content: bytes | memoryview, header: _Header, limits: DecodeLimits, out: Pixels | None) -> Pixels:
     height, width = _scaled(header.height, header.width, limits)
     if (height, width) == (header.height, header.width):
         height = width = 0  # means: as it is
-    pixels: Pixels = simplejpeg.decode_jpeg(content, "RGB", min_height=height, min_width=width, strict=False)
-    return pixels
+    found: Pixels = simplejpeg.decode_jpeg(content, "RGB", min_height=height, min_width=width, strict=False, buffer=out)
+    return found
 
 
 def _open(content: bytes | memoryview) -> ImageFile.ImageFile:

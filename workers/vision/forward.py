@@ -14,12 +14,15 @@ from workers.vision.preprocessing import normalise, resize, view
 
 
 @torch.inference_mode()
-def logits(module: nn.Module, batch: Tensor, spec: ViewSpec, given: Input, precision: str) -> Tensor:
+def logits(
+    module: nn.Module, batch: Tensor, spec: ViewSpec, given: Input, precision: str, inputs: Tensor | None = None
+) -> Tensor:
     """float32 [n, classes] of resized pictures [n, 3, size, size] in 0..255, computed in the resolved `precision`.
 
-    `module` is in eval mode with float32 weights; `given` has its mean and deviation filled in.
+    `module` is in eval mode with float32 weights; `given` has its mean and deviation filled in. What the network takes
+    is written to `inputs`, of the batch's shape, where it is given.
     """
-    inputs = normalise(view(batch, spec, given), given.mean, given.std)
+    inputs = normalise(view(batch, spec, given), given.mean, given.std, inputs)
     with torch.autocast(batch.device.type, dtype=DTYPES[precision], enabled=precision != "float32"):
         outputs: Tensor = module(inputs)
     return outputs.float()

@@ -4,8 +4,11 @@ Where a picture stands among others never changes its tensor: on a CPU each one 
 vectorised kernels may round the ends of a larger tensor differently.
 """
 
+import functools
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -16,25 +19,31 @@ from shared.domain.views import ViewSpec
 _GROUP_PIXELS = 2**26  # 768 MiB as float32: bounds the device memory that large pictures take
 
 
-def resize(pictures: Sequence[Tensor], given: Input, device: torch.device, out: Tensor | None = None) -> Tensor:
+def resize(pictures: Sequence[Tensor], given: Input, device: torch.device) -> Tensor:
     """Pictures (each uint8 [height, width, 3] on the CPU) as float32 [n, 3, size, size] in 0..255 on `device`.
 
-    Pictures of one size travel and are interpolated as one group. `squash` ignores the aspect ratio, `crop` takes the
-    centre square, `pad` keeps everything and fills up with `pad_colour`. They go to `out`, by default a new tensor.
+    `squash` ignores the aspect ratio, `crop` takes the centre square, `pad` keeps everything and fills up with
+    `pad_colour`.
     """
-    if out is None:
-        out = torch.empty((len(pictures), 3, given.size, given.size), device=device)
-    for positions in _groups(pictures, given, device):
-        if device.type == "cpu" and tuple(pictures[positions[0]].shape[:2]) == (given.size, given.size):
-            for i in positions:  # straight to their rows
-                out[i].copy_(pictures[i].permute(2, 0, 1))
-            continue
-        fitted = _fit(_upload([pictures[i] for i in positions], device), given)
-        if len(positions) == len(pictures):
-            out.copy_(fitted)
-        else:
-            out[torch.tensor(positions, device=device)] = fitted.to(out.dtype)
+    out = torch.empty((len(pictures), 3, given.size, given.size), device=device)
+    for positions in _groups(pictures):
+        shape = (len(positions), *pictures[positions[0]].shape)
+        group = torch.empty(shape, dtype=torch.uint8, pin_memory=device.type == "cuda")
+        torch.stack([pictures[i] for i in positions], out=group)
+        resize_group(group, given, out, np.array(positions))
     return out
+
+
+def resize_group(group: Tensor, given: Input, out: Tensor, rows: npt.NDArray[np.int64]) -> None:
+    """As `resize`: pictures of one size, uint8 [n, height, width, 3] on the CPU, into these ascending rows of `out`."""
+    if out.device.type == "cuda":
+        group = group.pin_memory().to(out.device, non_blocking=True)
+    fitted = _fit(group.permute(0, 3, 1, 2), given)
+    first, last = int(rows[0]), int(rows[-1])
+    if last - first == len(rows) - 1:
+        out[first : last + 1].copy_(fitted)
+    else:
+        out[torch.from_numpy(rows).to(out.device)] = fitted.to(out.dtype)
 
 
 def view(batch: Tensor, spec: ViewSpec, given: Input) -> Tensor:
@@ -45,33 +54,51 @@ def view(batch: Tensor, spec: ViewSpec, given: Input) -> Tensor:
     return batch.flip(3) if spec.mirrored else batch
 
 
-def normalise(batch: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Values 0..255 as (value / 255 - mean) / std per channel, channels-last in memory; shape and dtype stay."""
+def normalise(batch: Tensor, mean: Sequence[float], std: Sequence[float], out: Tensor | None = None) -> Tensor:
+    """Values 0..255 as (value / 255 - mean) / std per channel, float32, channels-last in memory; the shape stays.
+
+    They go to `out`, channels-last and not `batch` itself, by default to a new tensor.
+    """
     count, channels, height, width = batch.shape
-    # row by row: three values at a time, as the channels alone would give, are too few for vector instructions
-    rows = batch.permute(0, 2, 3, 1).reshape(count, height, width * channels)
-    scale = torch.tensor([255.0 * s for s in std], device=batch.device).repeat(width)
-    shift = torch.tensor([255.0 * m for m in mean], device=batch.device).repeat(width)
-    return (rows - shift).div_(scale).view(count, height, width, channels).permute(0, 3, 1, 2)
+    if out is None:
+        out = torch.empty((count, height, width, channels), device=batch.device).permute(0, 3, 1, 2)
+    # in rows: three values at a time, as the channels alone would give, are too few for vector instructions
+    target = out.permute(0, 2, 3, 1).view(count, height * width * channels)
+    if batch.device.type == "cpu":
+        _normalise_each(batch, mean, std, target)
+    else:
+        rows = target.view(-1, width * channels)
+        out.copy_(batch)
+        scale = torch.tensor([255.0 * s for s in std], device=batch.device).repeat(width)
+        rows.sub_(torch.tensor([255.0 * m for m in mean], device=batch.device).repeat(width)).div_(scale)
+    return out
 
 
-def _groups(pictures: Sequence[Tensor], given: Input, device: torch.device) -> Iterator[list[int]]:
+def _normalise_each(batch: Tensor, mean: Sequence[float], std: Sequence[float], out: Tensor) -> None:
+    """Picture by picture, which the processor's cache holds, and in this thread: torch's would wait for those that
+    decode."""
+    shift, scale = (_plane(tuple(values), batch.shape[2] * batch.shape[3]) for values in (mean, std))
+    for values, target in zip(batch.permute(0, 2, 3, 1).reshape(out.shape).numpy(), out.numpy(), strict=True):
+        np.copyto(target, values)
+        np.subtract(target, shift, out=target)
+        np.divide(target, scale, out=target)
+
+
+@functools.lru_cache(maxsize=32)
+def _plane(values: tuple[float, ...], pixels: int) -> npt.NDArray[np.float32]:
+    """255 times these values of the channels, for every pixel."""
+    return np.tile(np.array([255.0 * value for value in values], np.float32), pixels)
+
+
+def _groups(pictures: Sequence[Tensor]) -> Iterator[list[int]]:
     """Positions of equally large pictures, by size, few enough together for the device."""
     by_size: dict[tuple[int, ...], list[int]] = {}
     for position, picture in enumerate(pictures):
         by_size.setdefault(tuple(picture.shape), []).append(position)
     for (height, width, _), positions in by_size.items():
-        alone = device.type == "cpu" and (height, width) != (given.size, given.size)
-        together = 1 if alone else max(1, _GROUP_PIXELS // (height * width))
+        together = max(1, _GROUP_PIXELS // (height * width))
         for start in range(0, len(positions), together):
             yield positions[start : start + together]
-
-
-def _upload(group: Sequence[Tensor], device: torch.device) -> Tensor:
-    """Equally large pictures as uint8 [n, 3, height, width] on the device; they travel from pinned memory."""
-    stacked = torch.empty((len(group), *group[0].shape), dtype=torch.uint8, pin_memory=device.type == "cuda")
-    torch.stack(list(group), out=stacked)
-    return stacked.to(device, non_blocking=True).permute(0, 3, 1, 2)
 
 
 def _fit(group: Tensor, given: Input) -> Tensor:
