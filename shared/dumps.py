@@ -122,6 +122,17 @@ def read(name: str, buckets: Buckets, most: int) -> bytes:
     return bytes(content[:done])
 
 
+def blocks(name: str, dump: Dump, block_bytes: int = 4 * 2**20) -> Iterator[bytes]:
+    """All bytes in order. Raises BadInputError where they cannot be read."""
+    room = bytearray(block_bytes)
+    try:
+        with dump.open(0) as read_into:
+            while count := read_into(memoryview(room)):
+                yield bytes(room[:count])
+    except OSError as error:
+        raise _unreadable(name, error) from None
+
+
 def file_identity(path: Path) -> str:
     """What tells that a file is still the same: its size and modification time. Raises BadInputError."""
     size, modified = _status(path)

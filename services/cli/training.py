@@ -197,23 +197,3 @@ def train_ensemble(
         return launcher_service.train(
             session.stores, wiring.launcher(session.settings), session.settings, ensemble, dataset, members, report
         )
-
-
-@app.command()
-def ensembles(context: typer.Context, json: AsJson = False) -> None:
-    """List the ensemble versions.
-
-    Example: shelver ensembles --json
-    """
-    session: Session = context.obj
-    runs = session.stores.runs
-    versions = runs.versions()
-    current = {version.name: runs.current(version.name) for version in versions}
-    if json:
-        as_json([v.plain() | {"current": current[v.name] == v.version} for v in versions])
-        return
-    table(
-        ["ensemble", "version", "current", "members", "dataset"],
-        [[v.name, v.version, "yes" if current[v.name] == v.version else "", len(v.runs), v.dataset] for v in versions],
-        empty="no ensembles yet; `shelver train` makes one",
-    )

@@ -1,6 +1,6 @@
 """All verbs: importing a module registers the verbs in it."""
 
-from services.cli import catalog, demonstration, describe, relabel, runs, training, upkeep
+from services.cli import catalog, demonstration, describe, ensembles, relabel, runs, training, upkeep
 from services.cli import scoring as scoring_verbs
 from services.cli.app import app, application, hoisted
 from services.cli.show import remark, stderr
@@ -11,6 +11,7 @@ __all__ = [
     "catalog",
     "demonstration",
     "describe",
+    "ensembles",
     "hoisted",
     "relabel",
     "remark",

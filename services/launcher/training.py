@@ -2,22 +2,18 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
-
-import yaml
 
 from services.launcher.progress import TrainingProgress, progress_of
 from services.launcher.reconciler import Reconciler
-from services.launcher.tables import count_parts, ensure_tables
-from shared import layout
+from shared import ensemble_versions
 from shared.domain import runs as rules
-from shared.domain.digests import digest
 from shared.domain.ensemble import Ensemble, Split, run_id
 from shared.domain.errors import BadInputError, FailedError
 from shared.domain.records import EnsembleVersion, Run, Training
 from shared.ports import Clock, Launcher, Runs, Stores
 from shared.settings import Settings
+from shared.split_tables import count_parts, ensure_tables
 from shared.training_requests import Trainable, definitions, request, trainable
 
 _BAD_INPUT = 2  # the exit code by which a trainer says so
@@ -89,28 +85,13 @@ def _version(
     known = {run.id for run in stores.runs.runs() if run.state == "complete"}
     if not known.issuperset(ids.values()):
         return None
-    version = EnsembleVersion(
-        name=ensemble.name,
-        version="",
-        document=ensemble.plain(),
-        runs={name: ids[name] for name in ensemble.members},
-        dataset=source.manifest.dataset,
-        dataset_fingerprint=source.manifest.fingerprint,
-        taxonomy=source.taxonomy.fingerprint,
-        duplicate_table=table,
-        created=now,
+    return ensemble_versions.make(
+        stores,
+        ensemble,
+        ids,
+        source.manifest,
+        source.taxonomy,
+        table=table,
+        move_current=training.move_current,
+        now=now,
     )
-    content = {k: v for k, v in version.plain().items() if k not in ("version", "created", "document")}
-    version = replace(version, version=digest([ensemble.definition(), content]))
-    text = yaml.safe_dump(_lists(version.plain()), sort_keys=False, allow_unicode=True)
-    stores.objects.put(layout.ensemble_version(version.name, version.version), text.encode())
-    stored = stores.runs.add_version(version)
-    if training.move_current:
-        stores.runs.set_current(stored.name, stored.version)
-    return stored
-
-
-def _lists(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _lists(v) for key, v in value.items()}
-    return [_lists(v) for v in value] if isinstance(value, tuple | list) else value

@@ -54,6 +54,8 @@ def compare(objects: Objects, job: Job, version: EnsembleVersion, ensemble: Ense
             for digest, split in digests.items():
                 part = splits.assign(split, index.product_id, index.first_image, index.image_md5)
                 held_out[digest][place] = part[rows] == splits.HOLDOUT
+    if version.imported:
+        return Seen(shared, dict.fromkeys(ensemble.combinations, shared))
     return Seen(shared, {name: shared & ~_all_held_out(ensemble, name, held_out) for name in ensemble.combinations})
 
 

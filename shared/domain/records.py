@@ -136,6 +136,7 @@ class EnsembleVersion(Record):
     taxonomy: str
     duplicate_table: str  # object key; empty without one
     fits: Mapping[str, Any] = field(default_factory=dict)
+    imported: bool = False  # weights from elsewhere: what they have seen of the dataset is not known
     created: float = 0.0
 
 

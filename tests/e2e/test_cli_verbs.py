@@ -3,12 +3,13 @@ import subprocess
 import sys
 
 import pytest
+import typer
 
 from services.cli.verbs import app
 
 
 def test_all_verbs_are_there():
-    there = {command.name or command.callback.__name__ for command in app.registered_commands}
+    there = set(typer.main.get_command(app).commands)
     expected = (
         "cancel check datasets demo describe doctor ensembles evaluate export gc ingest jobs predict relabel rm runs"
     )

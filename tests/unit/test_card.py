@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from shared import layout
+from shared import layout, run_files
 from shared.domain import splits, taxonomy, views
 from shared.domain.ensemble import Input, Member
 from shared.domain.intervals import wilson
@@ -24,7 +24,7 @@ from workers.training.preemption import PreemptedError
 from workers.vision.checkpoint import put_tensors
 from workers.vision.decode import DecodeLimits
 from workers.vision.forward import forward_probabilities
-from workers.vision.model import build, load_member, put_member, resolved
+from workers.vision.model import build, load_member, resolved
 
 Bench = Any
 CPU = torch.device("cpu")
@@ -39,7 +39,7 @@ def trained(bench: Bench, tiny: Member) -> tuple[str, Parts]:
     torch.manual_seed(3)
     module, member = build("test_resnet", 3).eval(), resolved(tiny, "float32")
     put_tensors(objects, layout.run_file(run, "weights.safetensors"), module.state_dict())
-    put_member(objects, run, member, classes=3, taxonomy=bench.manifest.taxonomy)
+    run_files.put_member(objects, run, member, classes=3, taxonomy=bench.manifest.taxonomy)
     scores = probabilities(bench, module, member.input, parts, "float32")
     assert len(scores) > 10
     stream = BytesIO()

@@ -7,7 +7,7 @@ import pytest
 import simplejpeg
 import torch
 
-from shared import duplicate_tables, layout
+from shared import duplicate_tables, layout, run_files
 from shared.adapters.directory import DirectoryObjects
 from shared.domain import duplicates, taxonomy
 from shared.domain.ensemble import Ensemble
@@ -88,7 +88,7 @@ def _with_networks(given: Ensemble, objects: DirectoryObjects, classes: int, fin
             layout.run_file(f"run-{name}", "weights.safetensors"),
             model.build(member.model, classes).state_dict(),
         )
-        model.put_member(
+        run_files.put_member(
             objects, f"run-{name}", model.resolved(member, "float32"), classes=classes, taxonomy=fingerprint
         )
     return dataclasses.replace(given, members=members)

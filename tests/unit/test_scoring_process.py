@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from services.dispatcher import Dispatcher
-from shared import layout, wiring
+from shared import layout, run_files, wiring
 from shared.domain import taxonomy
 from shared.domain.errors import FailedError
 from shared.domain.records import EnsembleVersion
@@ -38,7 +38,7 @@ def stores(settings: Settings, make_dataset: Callable[..., Manifest]) -> Stores:
     weights = model.build(member.model, classes.classes).state_dict()
     put_tensors(stores.objects, layout.run_file("run-a", "weights.safetensors"), weights)
     resolved = model.resolved(member, "float32")
-    model.put_member(stores.objects, "run-a", resolved, classes=classes.classes, taxonomy=classes.fingerprint)
+    run_files.put_member(stores.objects, "run-a", resolved, classes=classes.classes, taxonomy=classes.fingerprint)
     stores.runs.add_version(
         EnsembleVersion(
             name="small",

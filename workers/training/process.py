@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from shared import layout
+from shared import layout, run_files
 from shared.domain.ensemble import Member, member_from_plain, run_id
 from shared.domain.errors import BadInputError, NotFoundError
 from shared.domain.records import SCHEMA, Run
@@ -104,14 +104,13 @@ def train(order: Order, attempt: int, around: Surroundings) -> None:
     module, counters = _train(order, parts, module, checkpoints, journal, around)
     checkpoint.put_tensors(objects, layout.run_file(run, "weights.safetensors"), module.state_dict())
     classes, fingerprint = order.taxonomy.classes, order.taxonomy.fingerprint
-    model.put_member(objects, run, order.member, classes=classes, taxonomy=fingerprint)
+    run_files.put_member(objects, run, order.member, classes=classes, taxonomy=fingerprint)
     holdout = _score(order, parts, module, journal, around)
     journal.flush()
     report = _metrics(order, parts, module, start, counters) | {"holdout": holdout}
     objects.put(layout.run_file(run, "metrics.json"), json.dumps(report, indent=1).encode())
     files = ["member.yaml", "weights.safetensors", "metrics.json", "log.jsonl", "card.json"]
-    manifest = {"schema": SCHEMA, "run": run, "attempt": attempt, "steps": counters.step, "files": files}
-    objects.put(layout.run_file(run, "manifest.json"), json.dumps(manifest).encode())
+    run_files.put_manifest(objects, run, attempt=attempt, steps=counters.step, files=files)
     checkpoints.clear()
     accuracy = holdout["products"]["all"]
     around.say(f"complete: holdout accuracy per product {accuracy['accuracy']} (n={accuracy['n']})")

@@ -1,6 +1,6 @@
 """Networks: built by name, and loaded from a complete run."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import timm
@@ -54,22 +54,13 @@ def normalisation(model: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 def resolved(member: Member, precision: str) -> Member:
     """The member with what stays symbolic in a run's digest filled in: mean, deviation and precision."""
+    return replace(member, input=filled_input(member), precision=precision)  # type: ignore[arg-type]
+
+
+def filled_input(member: Member) -> Input:
+    """The member's input with a mean and a deviation: the network's own where the member names none."""
     mean, std = normalisation(member.model)
-    filled = replace(member.input, mean=member.input.mean or mean, std=member.input.std or std)
-    return replace(member, input=filled, precision=precision)  # type: ignore[arg-type]
-
-
-def put_member(objects: Objects, run: str, member: Member, *, classes: int, taxonomy: str) -> None:
-    """Write member.yaml: the resolved member, its number of classes and the fingerprint of their order."""
-    document = {
-        "schema": SCHEMA,
-        "run": run,
-        "classes": classes,
-        "taxonomy": taxonomy,
-        "member": _lists(asdict(member)),
-    }
-    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
-    objects.put(layout.run_file(run, "member.yaml"), text.encode())
+    return replace(member.input, mean=member.input.mean or mean, std=member.input.std or std)
 
 
 def load_member(
@@ -83,15 +74,9 @@ def load_member(
     module = build(member.model, document["classes"], member.input.size)
     module.load_state_dict(get_tensors(objects, layout.run_file(run_id, "weights.safetensors")))
     module = module.to(device=device, dtype=dtype, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    return LoadedMember(module, member.input, document["classes"], document["taxonomy"], member.name)
+    return LoadedMember(module, filled_input(member), document["classes"], document["taxonomy"], member.name)
 
 
 def _size_argument(model: str, size: int | None) -> dict[str, Any]:
     config = get_pretrained_cfg(model)
     return {"img_size": size} if size is not None and config is not None and config.fixed_input_size else {}
-
-
-def _lists(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _lists(v) for key, v in value.items()}
-    return [_lists(v) for v in value] if isinstance(value, tuple | list) else value

@@ -1,0 +1,50 @@
+"""Ensemble versions: what a scoring job names, under one digest."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from shared import layout
+from shared.domain.digests import digest
+from shared.domain.ensemble import Ensemble
+from shared.domain.records import EnsembleVersion
+from shared.domain.taxonomy import Taxonomy
+from shared.packs import Manifest
+from shared.ports import Stores
+from shared.run_files import to_yaml
+
+
+def make(
+    stores: Stores,
+    ensemble: Ensemble,
+    runs: Mapping[str, str],
+    manifest: Manifest,
+    taxonomy: Taxonomy,
+    *,
+    table: str,
+    imported: bool = False,
+    move_current: bool,
+    now: float,
+) -> EnsembleVersion:
+    """The version of complete `runs` (by member) on a dataset; equal inputs give the one that is there already.
+
+    `table` is the key of the duplicate table of all of the dataset.
+    """
+    version = EnsembleVersion(
+        name=ensemble.name,
+        version="",
+        document=ensemble.plain(),
+        runs={name: runs[name] for name in ensemble.members},
+        dataset=manifest.dataset,
+        dataset_fingerprint=manifest.fingerprint,
+        taxonomy=taxonomy.fingerprint,
+        duplicate_table=table,
+        imported=imported,
+        created=now,
+    )
+    content = {k: v for k, v in version.plain().items() if k not in ("version", "created", "document", "imported")}
+    version = replace(version, version=digest([ensemble.definition(), content]))
+    stores.objects.put(layout.ensemble_version(version.name, version.version), to_yaml(version.plain()))
+    stored = stores.runs.add_version(version)
+    if move_current:
+        stores.runs.set_current(stored.name, stored.version)
+    return stored
