@@ -1,7 +1,6 @@
 """How far an ingest is: what each of its processes last said, and the sum of them."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from shared import layout
@@ -27,21 +26,18 @@ def put(objects: Objects, dataset: str, index: int, progress: IngestProgress) ->
 
 
 def read(objects: Objects, dataset: str, processes: int) -> IngestProgress | None:
-    """What the processes of an unfinished ingest say together; None while none has said anything."""
-    told = []
-    for index in range(processes):
-        try:
-            told.append(IngestProgress(**json.loads(objects.read(layout.ingest_progress(dataset, index)))))
-        except NotFoundError:
-            continue
-    return _together(told) if told else None
-
-
-def _together(told: Sequence[IngestProgress]) -> IngestProgress:
+    """What the processes of an unfinished ingest say together; None while not all have said anything."""
+    try:
+        told = [
+            IngestProgress(**json.loads(objects.read(layout.ingest_progress(dataset, index))))
+            for index in range(processes)
+        ]
+    except NotFoundError:
+        return None
     lefts = [one.seconds_left for one in told if one.seconds_left is not None]
     return IngestProgress(
         bytes_done=sum(one.bytes_done for one in told),
-        bytes_total=told[0].bytes_total,  # each says that of the whole dump
+        bytes_total=sum(one.bytes_total or 0 for one in told),
         documents=sum(one.documents for one in told),
         bad=sum(one.bad for one in told),
         rate=sum(one.rate for one in told),

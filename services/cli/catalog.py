@@ -8,7 +8,8 @@ import typer
 from services import ingest as ingest_service
 from services.cli.app import AsJson, Session, app
 from services.cli.show import as_json, duration, facts, progress, remark, stdout, table
-from services.ingest import IngestProgress, IngestRequest
+from services.ingest import IngestRequest
+from shared.ingest_progress import IngestProgress
 from shared.packs import Manifest
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from services.cli import garbage
 from services.cli.checks import Check, FaultError, answer
-from services.ingest.sources import identity
 from shared import layout
 from shared.domain.errors import BadInputError, FailedError, NotFoundError
 from shared.domain.records import EnsembleVersion, Ingest
+from shared.dumps import file_identity
 from shared.packs import Manifest, read_manifest, read_taxonomy
 from shared.ports import Objects, Stores
 from shared.removal import dataset_users
@@ -106,7 +106,7 @@ def _unfinished(ingest: Ingest, *, busy: bool) -> Check:
         return Check(name, True, "an ingest is under way")
     remove, known = f"shelver rm dataset {ingest.dataset}", ingest.source_identity
     source, elsewhere = Path(ingest.source), ingest.source == "-" or _RELABEL.fullmatch(ingest.source)
-    if not elsewhere and (not source.exists() or (source.is_file() and identity(source) != known)):
+    if not elsewhere and (not source.exists() or (source.is_file() and file_identity(source) != known)):
         words = f"its ingest was interrupted, and {ingest.source} has changed or gone since"
         return Check(name, False, words, f"begin anew: {remove}, then ingest it again")
     go_on = f"go on: {_command(ingest)} (the same CSV); or give it up: {remove}"

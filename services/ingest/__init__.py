@@ -2,31 +2,28 @@
 
 import os
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services.ingest.pack_writer import NO_CATEGORIES, NO_DUMP, TRUNCATED, PackAccount, Rules
+from services.ingest.making import make
 from services.ingest.progress import Meter
-from services.ingest.ranges import Target, packs_of_file, packs_of_stream
-from services.ingest.sources import KINDS, Categories, Source, identity, open_source
+from services.ingest.sources import Categories, Source, open_source
 from shared import layout
 from shared.domain.errors import BadInputError, ConflictError
 from shared.domain.records import Ingest
 from shared.domain.taxonomy import parse
 from shared.ingest_progress import IngestProgress
 from shared.ingest_requests import begin, check_numbers
-from shared.settings import IngestSettings, Settings
+from shared.settings import Settings
 
 if TYPE_CHECKING:
-    from services.ingest.ending import Products
-    from shared.packs import Manifest, PackIndex
+    from shared.packs import Manifest
     from shared.ports import Stores
 
-__all__ = ["IngestProgress", "IngestRequest", "run"]
+__all__ = ["IngestRequest", "run"]
 
 _MOST_PROCESSES = 4  # by default: they outrun most disks, and stay below 512 MiB of memory together
 
@@ -57,7 +54,7 @@ def run(
     ConflictError where the dataset was begun from another source or with other options.
     """
     # both need pyarrow, which the processes that write packs do without
-    from services.ingest.ending import clear, close
+    from services.ingest.ending import clear
     from shared.packs import read_manifest
 
     categories = None if request.categories is None else _read_categories(request.categories)
@@ -72,72 +69,10 @@ def run(
             return read_manifest(stores.objects, request.dataset)
         try:
             meter = Meter(report, source.size, clock)
-            accounts, products = _write_packs(stores, settings.ingest, ingest, source, categories, meter)
-            return close(stores.objects, stores.catalog, ingest, source, accounts, products, categories, now())
+            return make(stores, settings.ingest, ingest, source, categories, meter, now())
         except BadInputError:
             _remove(stores, request.dataset)
             raise
-
-
-def _write_packs(
-    stores: "Stores",
-    settings: IngestSettings,
-    ingest: Ingest,
-    source: Source,
-    categories: Categories | None,
-    meter: Meter,
-) -> tuple[list[PackAccount], "Products"]:
-    from services.ingest.ending import Products, product_rows, read_columns
-
-    known = None if categories is None else frozenset(categories.taxonomy.category_ids.tolist())
-    target = Target(stores.objects, ingest.dataset, Rules(known, ingest.allow_bad, settings.chain_documents), settings)
-    accounts: list[PackAccount] = []
-
-    def written() -> Iterator["PackIndex"]:
-        # in dump order and while other processes read on; of a repeated product the first row stays
-        for account in _accepted(packs, source, ingest.allow_bad):
-            index = read_columns(stores.objects, ingest.dataset, account.number)
-            stores.catalog.add_products(product_rows(ingest.dataset, account.number, index))
-            accounts.append(account)
-            yield index
-
-    with closing(_packs(target, source, ingest.processes, meter)) as packs:
-        products = Products(written())
-    if source.path is not None and identity(source.path) != source.identity:
-        raise BadInputError(source.name, "it changed while it was read", remedy="ingest it when it is complete")
-    meter.report()
-    return accounts, products
-
-
-def _packs(target: Target, source: Source, processes: int, meter: Meter) -> Generator[PackAccount, None, None]:
-    if source.path is None or source.size is None:
-        yield from packs_of_stream(target, source.read, meter)
-    else:
-        yield from packs_of_file(target, source.path, source.size, processes, meter)
-
-
-def _accepted(packs: Iterator[PackAccount], source: Source, allow_bad: int) -> Iterator[PackAccount]:
-    """The packs as they come, until one bad document too many. Raises BadInputError for that one."""
-    bad = 0
-    for account in packs:
-        for offset, reason in account.bad:
-            bad += 1
-            if reason in NO_DUMP.values() or bad > allow_bad:
-                position, words = source.place(offset, reason)
-                raise BadInputError(source.name, words, position=position, remedy=_remedy(reason))
-        yield account
-
-
-def _remedy(reason: str) -> str:
-    if reason == NO_DUMP["gzip"]:
-        return "name it .bson.gz, or unpack it on its way to '-': gunzip -c FILE | shelver ingest -"
-    if reason == NO_DUMP["text"]:
-        return f"give {KINDS}"
-    if reason.endswith(NO_CATEGORIES):
-        return "pass the category table with --categories CSV"
-    if reason.startswith(TRUNCATED):
-        return "copy or dump it again, or leave what is cut off out with --allow-bad 1"
-    return "correct it, or leave bad documents out with --allow-bad N"
 
 
 def _read_categories(path: Path) -> Categories:

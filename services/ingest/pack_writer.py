@@ -65,6 +65,16 @@ class PackAccount(Record):
     bad: tuple[tuple[int, str], ...] = ()  # (offset in the source, reason)
     stopped: bool = False
 
+    @property
+    def placed(self) -> bool:
+        """Whether it says where the pack lies in the dump."""
+        return self.start >= 0
+
+
+def unplaced(number: int) -> PackAccount:
+    """The account of a pack of which only that is known that it has to be written once its start is."""
+    return PackAccount(number=number, start=-1, end=-1)
+
 
 class Columns:
     """The index of a pack while it grows. Offsets count from the start of the pack, positions from the source's."""
@@ -237,12 +247,14 @@ def write_pack(objects: Objects, window: Window, place: PackPlace, rules: Rules,
     """
     start = window.base
     walk_ = PackWalk(window, place.limit, rules, advance)
-    key, pack = layout.ingest_pack(place.dataset, place.number), layout.pack(place.dataset, place.number)
+    pack, before = layout.pack(place.dataset, place.number), read_account(objects, place.dataset, place.number)
     try:
-        known = [bytes(block) for block in walk_.content()] if objects.exists(key) else None
-        if known is None or not _is_stored(objects, pack, known):
-            objects.delete(key)
-            objects.put(pack, walk_.content() if known is None else known)
+        known = [bytes(block) for block in walk_.content()] if before is not None and before.placed else None
+        if known is None:
+            objects.put(pack, walk_.content())
+        elif not _is_stored(objects, pack, known):
+            put_account(objects, place.dataset, unplaced(place.number))  # it is not the account of what comes now
+            objects.put(pack, known)
     except _TooManyBad:
         return PackAccount(number=place.number, start=start, end=walk_.position, bad=tuple(walk_.bad), stopped=True)
     objects.put(layout.ingest_columns(place.dataset, place.number), walk_.columns.to_npz())
@@ -256,8 +268,13 @@ def write_pack(objects: Objects, window: Window, place: PackPlace, rules: Rules,
         bytes=walk_.written,
         bad=tuple(walk_.bad),
     )
-    objects.put(key, json.dumps(account.plain()).encode())
+    put_account(objects, place.dataset, account)
     return account
+
+
+def put_account(objects: Objects, dataset: str, account: PackAccount) -> None:
+    """Replace the account of a pack."""
+    objects.put(layout.ingest_pack(dataset, account.number), json.dumps(account.plain()).encode())
 
 
 def read_account(objects: Objects, dataset: str, number: int) -> PackAccount | None:

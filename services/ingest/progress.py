@@ -1,11 +1,10 @@
 """How far an ingest is."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from services.ingest.pack_writer import PackAccount
 from shared.ingest_progress import IngestProgress
-
-_SECONDS = 0.25  # between reports
 
 
 class Meter:
@@ -16,10 +15,13 @@ class Meter:
         report: Callable[[IngestProgress], None],
         total: int | None,
         clock: Callable[[], float] = time.monotonic,
+        every: float = 0.25,
     ) -> None:
+        """`total` bytes, if that is known; `every` seconds are between two reports."""
         self._report = report
         self._total = total
         self._clock = clock
+        self._every = every
         self._begun = self._reported = clock()
         self._bytes = self._documents = self._bad = self._skipped = 0
 
@@ -28,13 +30,16 @@ class Meter:
         self._bytes += read
         self._documents += documents
         self._bad += bad
-        if self._clock() - self._reported >= _SECONDS:
+        if self._clock() - self._reported >= self._every:
             self.report()
 
-    def skip(self, read: int) -> None:
-        """These bytes were done by an earlier ingest."""
-        self._skipped += read
-        self._bytes += read
+    def skip(self, accounts: Iterable[PackAccount]) -> None:
+        """These packs were written by an earlier ingest."""
+        for account in accounts:
+            self._skipped += account.end - account.start
+            self._bytes += account.end - account.start
+            self._documents += account.documents
+            self._bad += len(account.bad)
 
     def report(self) -> None:
         """Report now."""

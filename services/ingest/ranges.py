@@ -2,12 +2,22 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from services.ingest.pack_writer import Advance, PackAccount, PackPlace, Rules, read_account, write_pack
+from services.ingest.pack_writer import (
+    Advance,
+    PackAccount,
+    PackPlace,
+    Rules,
+    put_account,
+    read_account,
+    unplaced,
+    write_pack,
+)
 from services.ingest.processes import Processes
 from services.ingest.progress import Meter
 from services.ingest.window import Window, find_start, reader_of
+from shared import layout
+from shared.dumps import Dump
 from shared.ports import Objects
 from shared.settings import IngestSettings
 
@@ -26,19 +36,54 @@ class Target:
         return PackPlace(self.dataset, number, (number + 1) * self.settings.pack_bytes)
 
 
-def write_range(target: Target, path: Path, number: int, start: int | None, advance: Advance) -> PackAccount | None:
-    """Write pack `number` of the dump at `path` from its document at `start`; None means: from the first that is found.
+def write_range(target: Target, dump: Dump, number: int, start: int | None, advance: Advance) -> PackAccount | None:
+    """Write pack `number` of the dump from its document at `start`; None means: from the first that is found.
 
     None is returned where no document is found in the range.
     """
     place = target.place(number)
     begin = place.limit - target.settings.pack_bytes
-    with path.open("rb", buffering=0) as file:
-        file.seek(begin if start is None else start)
-        window = Window(file.readinto, file.tell(), target.settings.block_bytes)
+    offset = begin if start is None else start
+    with dump.open(offset) as read_into:
+        window = Window(read_into, offset, target.settings.block_bytes)
         if start is None and find_start(window, begin, target.rules.chain_documents, place.limit) is None:
             return None
         return write_pack(target.objects, window, place, target.rules, advance)
+
+
+def packs_of_share(target: Target, dump: Dump, numbers: range, meter: Meter) -> Iterator[PackAccount]:
+    """Write the packs `numbers` of a dump, but for those that are written: each from where the one before ended, the
+    first of them, if it is not the dump's, from the first document that is found.
+
+    A pack in which none is found, or one bad document too many, leaves an account that fits nowhere: whoever knows
+    where it begins writes it.
+    """
+    start = None if numbers.start else 0
+    for number in numbers:
+        account = read_account(target.objects, target.dataset, number)
+        if account is not None:
+            meter.skip([account])
+        else:
+            account = write_range(target, dump, number, start, meter.advance)
+            if account is not None:
+                yield account
+            if account is None or account.stopped:
+                account = unplaced(number)
+                put_account(target.objects, target.dataset, account)
+        start = account.end if account.placed else None
+
+
+def all_written(target: Target, size: int) -> bool:
+    """Whether every pack of a dump of `size` bytes has an account."""
+    return all(
+        target.objects.exists(layout.ingest_pack(target.dataset, number))
+        for number in pack_numbers(size, target.settings.pack_bytes)
+    )
+
+
+def pack_numbers(size: int, pack_bytes: int) -> range:
+    """The numbers of the packs of a dump of `size` bytes."""
+    return range(-(-size // pack_bytes))
 
 
 def packs_of_stream(target: Target, read: Callable[[int], bytes], meter: Meter) -> Iterator[PackAccount]:
@@ -52,26 +97,26 @@ def packs_of_stream(target: Target, read: Callable[[int], bytes], meter: Meter) 
         number += 1
 
 
-def packs_of_file(target: Target, path: Path, size: int, processes: int, meter: Meter) -> Iterator[PackAccount]:
+def packs_of_file(target: Target, dump: Dump, size: int, processes: int, meter: Meter) -> Iterator[PackAccount]:
     """Write the packs of a dump in `processes` processes, but for those that an earlier ingest has written.
 
     Several processes begin at guesses. A pack counts only if the one before ends right where it begins; else it is
     written again from there.
     """
-    numbers = range(-(-size // target.settings.pack_bytes))
+    numbers = pack_numbers(size, target.settings.pack_bytes)
     written = {number: read_account(target.objects, target.dataset, number) for number in numbers}
-    meter.skip(sum(account.end - account.start for account in written.values() if account))
+    meter.skip([account for account in written.values() if account])
     missing = [number for number in numbers if written[number] is None]
     if processes == 1 or len(missing) < 2:
-        yield from _in_order(written, lambda number, start: _write_at(target, path, number, start, meter.advance))
+        yield from _in_order(written, lambda number, start: _write_at(target, dump, number, start, meter.advance))
         return
-    with Processes((target, path), min(processes, len(missing)), meter) as others:
+    with Processes((target, dump), min(processes, len(missing)), meter) as others:
         others.guess(missing)
         yield from _in_order(written, others.write)
 
 
-def _write_at(target: Target, path: Path, number: int, start: int, advance: Advance) -> PackAccount:
-    account = write_range(target, path, number, start, advance)
+def _write_at(target: Target, dump: Dump, number: int, start: int, advance: Advance) -> PackAccount:
+    account = write_range(target, dump, number, start, advance)
     assert account is not None  # a start was given
     return account
 

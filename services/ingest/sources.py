@@ -11,6 +11,7 @@ from pathlib import Path
 from services.ingest.picture_sources import PictureSource, open_csv, open_folder
 from shared.domain.errors import BadInputError
 from shared.domain.taxonomy import Taxonomy
+from shared.dumps import Dump, FileDump, file_identity
 
 KINDS = "a .bson or .bson.gz dump, '-' for standard input, a folder of class folders, or a .csv"
 _GZIP = b"\x1f\x8b"
@@ -26,24 +27,18 @@ class Categories:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A source that is open: a dump at `path`, of which ranges can be read, or else a stream of BSON from `read(n)`."""
+    """A source that is open: a `dump`, of which ranges can be read, or else a stream of BSON from `read(n)`."""
 
     name: str
     identity: str
     size: int | None = None
-    path: Path | None = None
+    dump: Dump | None = None
     read: Callable[[int], bytes] = field(default=lambda _: b"")
     pictures: PictureSource | None = None
 
     def place(self, offset: int, reason: str) -> tuple[str, str]:
         """(position, reason) of a bad document, in the words of the source."""
         return (f"offset {offset}", reason) if self.pictures is None else self.pictures.place(offset, reason)
-
-
-def identity(path: Path) -> str:
-    """What tells that a file is still the same: its size and modification time."""
-    status = path.stat()
-    return f"{status.st_size} bytes, modified {status.st_mtime_ns}"
 
 
 @contextmanager
@@ -70,13 +65,18 @@ def _source(name: str, taxonomy: Taxonomy | None, files: ExitStack) -> Source:
     if path.stat().st_size == 0:
         raise BadInputError(name, "the file is empty", position="offset 0", remedy="copy or make it again")
     if name.endswith(".csv"):
-        pictures = open_csv(path, identity(path))
+        pictures = open_csv(path, file_identity(path))
         return Source(name, pictures.identity, read=pictures.read, pictures=pictures)
     if name.endswith(".gz"):
         _check_gzip(name, path)
-        return Source(name, identity(path), read=_gzip_reader(name, files.enter_context(gzip.open(path, "rb"))))
+        return Source(name, file_identity(path), read=_gzip_reader(name, files.enter_context(gzip.open(path, "rb"))))
     with path.open("rb"):  # whoever reads ranges opens it anew
-        return Source(name, identity(path), path.stat().st_size, path)
+        return of_dump(name, FileDump(path))
+
+
+def of_dump(name: str, dump: Dump) -> Source:
+    """The source that is a plain dump."""
+    return Source(name, dump.identity(), dump.size(), dump)
 
 
 def _check_gzip(name: str, path: Path) -> None:

@@ -5,11 +5,9 @@ from collections.abc import Callable
 from services.ingest.bson_elements import INT32, DamagedError, check_document, check_length
 from services.ingest.bson_walk import START
 from shared.domain.errors import FailedError
+from shared.dumps import Reader
 
 _LONGEST_START = 13  # bytes of the longest match of START
-
-Reader = Callable[[memoryview], int | None]
-"""`readinto` of a source: fills what it is given from the start and returns how many bytes, 0 at the end."""
 
 
 def reader_of(read: Callable[[int], bytes]) -> Reader:

@@ -20,11 +20,11 @@ def main(descriptor: int) -> None:
         connection.send(("advance", read, documents, bad))
 
     with suppress(EOFError, ConnectionError):
-        target, path = connection.recv()
+        target, dump = connection.recv()
         while True:
             number, start = connection.recv()
             try:
-                connection.send(("account", write_range(target, path, number, start, advance)))
+                connection.send(("account", write_range(target, dump, number, start, advance)))
             except ShelverError as error:
                 connection.send(("store" if isinstance(error, StoreUnavailableError) else "failed", str(error)))
 

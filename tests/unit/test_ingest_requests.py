@@ -151,7 +151,7 @@ def test_only_dumps_are_read_by_many(desk: Desk) -> None:
 
 def test_what_processes_say_is_summed(desk: Desk) -> None:
     objects = desk.stores.objects
-    assert ingest_progress.read(objects, "d", 3) is None
-    ingest_progress.put(objects, "d", 0, IngestProgress(10, 100, 1, 0, 5.0, 3.0))
-    ingest_progress.put(objects, "d", 2, IngestProgress(20, 100, 2, 1, 6.0, 4.0))
-    assert ingest_progress.read(objects, "d", 3) == IngestProgress(30, 100, 3, 1, 11.0, 4.0)
+    ingest_progress.put(objects, "d", 0, IngestProgress(10, 50, 1, 0, 5.0, 3.0))
+    assert ingest_progress.read(objects, "d", 2) is None
+    ingest_progress.put(objects, "d", 1, IngestProgress(20, 40, 2, 1, 6.0, 4.0))
+    assert ingest_progress.read(objects, "d", 2) == IngestProgress(30, 90, 3, 1, 11.0, 4.0)

@@ -10,9 +10,10 @@ from typing import Any
 import bson
 import pytest
 
-from services.ingest import IngestProgress, IngestRequest, run
+from services.ingest import IngestRequest, run
 from shared.adapters.directory import DirectoryObjects
 from shared.adapters.sqlite_catalog import SqliteCatalog
+from shared.ingest_progress import IngestProgress
 from shared.packs import Manifest
 from shared.settings import IngestSettings, Settings
 

@@ -4,12 +4,14 @@ from typing import Any
 
 import pytest
 
-from services.ingest.pack_writer import Rules
+from services.ingest.pack_writer import PackAccount, Rules
 from services.ingest.processes import Processes
-from services.ingest.progress import IngestProgress, Meter
+from services.ingest.progress import Meter
 from services.ingest.ranges import Target
 from shared.adapters.directory import DirectoryObjects
 from shared.domain.errors import FailedError, StoreUnavailableError
+from shared.dumps import FileDump
+from shared.ingest_progress import IngestProgress
 from shared.settings import IngestSettings
 
 Products = Callable[..., list[dict[str, Any]]]
@@ -26,7 +28,7 @@ def test_a_process_that_dies_is_named_and_ends_the_ingest(capfd: pytest.CaptureF
 
 
 def test_a_store_that_is_away_is_told_from_a_defect(shop: Any, products: Products, tmp_path: Path) -> None:
-    source = Path(shop.dump(products(5)))
+    source = FileDump(Path(shop.dump(products(5))))
     (tmp_path / "file").write_bytes(b"")
     target = Target(DirectoryObjects(tmp_path / "file"), "d", Rules(frozenset([10, 20, 30]), 0, 8), IngestSettings())
     with (
@@ -40,12 +42,12 @@ def test_progress_has_a_rate_and_the_time_left() -> None:
     now = [100.0]
     reports: list[IngestProgress] = []
     counting = meter(reports, 1000, lambda: now[0])
-    counting.skip(500)
+    counting.skip([PackAccount(number=0, start=100, end=600, documents=7, bad=((120, "why"),))])
     counting.advance(50, 5, 0)
     assert reports == []
     now[0] += 2.0
     counting.advance(50, 5, 1)
-    assert reports == [IngestProgress(600, 1000, 10, 1, 50.0, 8.0)]
+    assert reports == [IngestProgress(600, 1000, 17, 2, 50.0, 8.0)]
 
 
 def test_an_unknown_total_gives_no_time_left() -> None:

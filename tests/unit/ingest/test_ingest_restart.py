@@ -28,7 +28,7 @@ def test_an_ingest_that_dies_at_any_change_goes_on_to_the_same_end(shop: Any, pr
         assert manifest == read_manifest(shop.objects, name) == replace(expected, dataset=name, packs=manifest.packs)
         assert shop.catalog.count_products(name) == expected.products
         assert shop.catalog.dataset(name).fingerprint == expected.fingerprint
-    assert lives > (4 if store == "catalog" else 15)
+    assert lives > (4 if store == "catalog" else 12)
 
 
 def test_an_ingest_that_dies_while_it_cleans_up_after_bad_input_leaves_nothing_in_the_end(
