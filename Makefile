@@ -6,7 +6,7 @@ STAMP := .venv/installed
 BIND ?= 127.0.0.1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint test test-gpu servers bench requirements clean
+.PHONY: help setup demo lint test test servers-gpu bench requirements clean
 
 help: ## print this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22

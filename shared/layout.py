@@ -76,6 +76,11 @@ def run_file(run: str, name: str) -> str:
     return f"runs/{run}/{name}"
 
 
+def run_last_lines(run: str, attempt: int) -> str:
+    """The last lines of an attempt that did not end well."""
+    return f"runs/{run}/attempts/{attempt}.log"
+
+
 def checkpoint(run: str, attempt: int, step: int, name: str) -> str:
     """One file of a checkpoint; valid only while `checkpoint/latest.json` names it."""
     return f"runs/{run}/checkpoint/{attempt}/{step}/{name}"

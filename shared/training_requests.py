@@ -137,8 +137,7 @@ def cancel(stores: Stores, training: str) -> Training:
 
 def cancel_runs(runs: Runs, training: Training) -> list[Run]:
     """Cancel the unfinished runs of a training that no other running one wants; their rows from before."""
-    others = [other for other in runs.trainings() if other.id != training.id and other.state == "running"]
-    wanted = {run for other in others for run in other.runs.values()}
+    wanted = wanted_by_others(runs, training)
     known = {run.id: run for run in runs.runs()}
     cancelled = []
     for name in training.runs.values():
@@ -149,6 +148,12 @@ def cancel_runs(runs: Runs, training: Training) -> list[Run]:
                 break
             run = runs.run(name)
     return cancelled
+
+
+def wanted_by_others(runs: Runs, training: Training) -> set[str]:
+    """The ids of the runs of all other running trainings."""
+    others = [other for other in runs.trainings() if other.id != training.id and other.state == "running"]
+    return {run for other in others for run in other.runs.values()}
 
 
 def _declare(runs: Runs, member: str, dataset: str, definition: dict[str, Any], now: float) -> None:

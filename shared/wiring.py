@@ -16,6 +16,7 @@ from shared.adapters.sqlite_leases import SqliteLeases
 from shared.adapters.sqlite_runs import SqliteRuns
 from shared.adapters.subprocesses import SubprocessLauncher
 from shared.domain import retention
+from shared.domain.errors import BadInputError
 from shared.domain.records import Run
 from shared.domain.runs import process_name
 from shared.ports import Launcher, Objects, Queue, Stores
@@ -29,6 +30,11 @@ Seen on 2 cores (resnet18 training): no difference on an idle machine, 33-44 ima
 def objects(settings: Settings) -> Objects:
     """The object store alone: all that a training process gets."""
     return DirectoryObjects(settings.home / "objects")
+
+
+def bucket(settings: Settings, name: str) -> Objects:  # noqa: ARG001 - of the server in the settings, once it can be read
+    """The objects of a bucket, where sources may lie. Raises BadInputError: no S3 server can be read yet."""
+    raise BadInputError(f"s3://{name}", "no S3 server can be read yet", remedy="copy it to a folder")
 
 
 def stores(settings: Settings) -> Stores:

@@ -13,12 +13,12 @@ import typer
 from services import launcher as launcher_service
 from services.cli.app import AsJson, Session, app
 from services.cli.show import as_json, duration, facts, progress, remark, stdout, table
-from services.launcher import TrainingProgress
 from shared import ensemble_file, layout, wiring
 from shared.domain.ensemble import Ensemble, Split
 from shared.domain.errors import FailedError
 from shared.domain.intervals import Accuracy
 from shared.domain.records import EnsembleVersion
+from shared.training_progress import TrainingProgress
 
 _LOW_SHARE = 0.5  # below it a warm start says little
 

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from shared import layout
 from shared.domain.errors import BadInputError, ConflictError
 from shared.domain.records import Ingest
 from shared.domain.taxonomy import parse
+from shared.dumps import S3
 from shared.ingest_progress import IngestProgress
 from shared.ingest_requests import begin, check_numbers
 from shared.settings import Settings
@@ -30,7 +32,7 @@ _MOST_PROCESSES = 4  # by default: they outrun most disks, and stay below 512 Mi
 
 @dataclass(frozen=True, slots=True)
 class IngestRequest:
-    """What to read into which dataset. `source`: a path, or '-' for standard input."""
+    """What to read into which dataset. `source`: a path, s3://BUCKET/KEY, or '-' for standard input."""
 
     source: str
     dataset: str
@@ -53,12 +55,14 @@ def run(
     Raises BadInputError for a source or category file that cannot be used; nothing of the dataset stays then. Raises
     ConflictError where the dataset was begun from another source or with other options.
     """
-    # both need pyarrow, which the processes that write packs do without
+    # these need pyarrow and all adapters, which the processes that write packs do without
     from services.ingest.ending import clear
+    from shared import wiring
     from shared.packs import read_manifest
 
+    buckets = partial(wiring.bucket, settings)
     categories = None if request.categories is None else _read_categories(request.categories)
-    with open_source(request.source, None if categories is None else categories.taxonomy) as source:
+    with open_source(request.source, None if categories is None else categories.taxonomy, buckets) as source:
         ingest = _checked(request, source, categories, settings)
         stored = begin(stores.catalog, ingest)
         if stored.state == "complete":
@@ -84,10 +88,11 @@ def _read_categories(path: Path) -> Categories:
 
 
 def _checked(request: IngestRequest, source: Source, categories: Categories | None, settings: Settings) -> Ingest:
+    as_given = request.source == "-" or request.source.startswith(S3)
     check_numbers(request.dataset, request.allow_bad, request.processes)
     return Ingest(
         dataset=request.dataset,
-        source=request.source if request.source == "-" else str(Path(request.source).absolute()),
+        source=request.source if as_given else str(Path(request.source).absolute()),
         source_identity=source.identity,
         processes=request.processes or min(os.cpu_count() or 1, _MOST_PROCESSES),
         pack_bytes=settings.ingest.pack_bytes,

@@ -11,7 +11,7 @@ from pathlib import Path
 from services.ingest.picture_sources import PictureSource, open_csv, open_folder
 from shared.domain.errors import BadInputError
 from shared.domain.taxonomy import Taxonomy
-from shared.dumps import Dump, FileDump, file_identity
+from shared.dumps import S3, Buckets, Dump, FileDump, file_identity, locate
 
 KINDS = "a .bson or .bson.gz dump, '-' for standard input, a folder of class folders, or a .csv"
 _GZIP = b"\x1f\x8b"
@@ -42,20 +42,22 @@ class Source:
 
 
 @contextmanager
-def open_source(name: str, taxonomy: Taxonomy | None) -> Iterator[Source]:
+def open_source(name: str, taxonomy: Taxonomy | None, buckets: Buckets) -> Iterator[Source]:
     """The source called `name`. Raises BadInputError if it cannot be read."""
     with ExitStack() as files:
         try:
-            source = _source(name, taxonomy, files)
+            source = _source(name, taxonomy, buckets, files)
         except OSError as error:
             reason = f"cannot be read: {error.strerror or error}"
             raise BadInputError(name, reason, remedy="check its permissions") from None
         yield source
 
 
-def _source(name: str, taxonomy: Taxonomy | None, files: ExitStack) -> Source:
+def _source(name: str, taxonomy: Taxonomy | None, buckets: Buckets, files: ExitStack) -> Source:
     if name == "-":
         return Source("standard input", "", read=sys.stdin.buffer.read)
+    if name.startswith(S3):
+        return of_dump(name, locate(name, buckets))
     path = Path(name)
     if path.is_dir():
         pictures = open_folder(path, taxonomy)

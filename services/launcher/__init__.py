@@ -1,6 +1,6 @@
-"""Walks the member graph of a training: launches runs, follows them, makes the ensemble version."""
+"""Walks the member graph of trainings and starts the processes of ingests: for one command, or as a service."""
 
-from services.launcher.progress import TrainingProgress
+from services.launcher.service import Service
 from services.launcher.training import prepare_split, train
 
-__all__ = ["TrainingProgress", "prepare_split", "train"]
+__all__ = ["Service", "prepare_split", "train"]

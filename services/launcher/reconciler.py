@@ -12,9 +12,6 @@ from shared.domain.records import Run, Training
 from shared.domain.runs import LatestCheckpoints
 from shared.ports import Clock, Launched, Launcher, Objects, Runs
 
-CONCURRENT = 1
-"""Trainings at once: on one machine a second one only slows down the first."""
-
 
 @dataclass(frozen=True, slots=True)
 class Reconciler:
@@ -23,12 +20,10 @@ class Reconciler:
     runs: Runs
     objects: Objects
     launcher: Launcher
-    concurrent: int = CONCURRENT
     clock: Clock = time.time  # seconds since the epoch, for people and for retention
 
-    def step(self, training: Training) -> dict[str, Run]:
+    def advance(self, training: Training, processes: Mapping[str, Launched]) -> dict[str, Run]:
         """Advance each of the training's runs by at most one state; the rows by member, parents first."""
-        processes = self.launcher.status()
         rows: dict[str, Run] = {}
         for member, run_id in training.runs.items():
             run = self.runs.run(run_id)
@@ -40,12 +35,44 @@ class Reconciler:
                     self._tidy(run)
                 run = new
             rows[member] = run
-        self._launch(training, rows, processes)
         return rows
+
+    def launch(
+        self, training: Training, rows: dict[str, Run], processes: Mapping[str, Launched], *, room: int
+    ) -> set[str]:
+        """Start up to `room` pending runs, and again what was marked but never started; the ids of all that run."""
+        for member, run in rows.items():
+            known = rules.process_name(run) in processes
+            if run.state == "pending" and room > 0:
+                new = rules.launch(run)
+                if not self.runs.swap_run(run, new):
+                    continue
+                # the last attempt, and one of the new one's number from before the run was removed
+                for name in {rules.process_name(run), rules.process_name(new)} & processes.keys():
+                    self.launcher.delete(name)
+                rows[member] = run = new
+                room, known = room - 1, False
+            if run.state == "running" and not known:
+                self._start(replace(run, dataset=training.dataset))
+        return {run.id for run in rows.values() if run.state == "running"}
+
+    def sweep(self, processes: Mapping[str, Launched]) -> None:
+        """End and forget the processes of trainings that no running run names."""
+        for name in processes:
+            if not name.startswith("train-"):
+                continue
+            try:
+                run = self.runs.run(name.removeprefix("train-").rpartition("-")[0])
+            except NotFoundError:
+                run = None
+            if run is None or run.state != "running" or rules.process_name(run) != name:
+                self.launcher.delete(name)
 
     def stop(self, rows: Mapping[str, Run]) -> None:
         """End what runs (each writes a checkpoint) and give it back, to go on later."""
         for run in rows.values():
+            if run.state == "cancelled":
+                self.launcher.delete(rules.process_name(run))
             if run.state == "running":
                 self.launcher.delete(rules.process_name(run))
                 self.runs.swap_run(run, rules.preempt(run, "interrupted", self._checkpoints(run)))
@@ -69,33 +96,17 @@ class Reconciler:
 
     def _ended(self, run: Run, process: Launched) -> Run:
         """The process is gone and the run is not complete."""
+        self.objects.put(layout.run_last_lines(run.id, run.attempt), process.log_tail.encode())
         last_line = (process.log_tail.splitlines() or ["it said nothing"])[-1]
         if process.state == "preempted":
             return rules.preempt(run, last_line, self._checkpoints(run))
         return rules.fail(run, f"exit code {process.exit_code}: {last_line}")
 
-    def _launch(self, training: Training, rows: dict[str, Run], processes: Mapping[str, Launched]) -> None:
-        """Start pending runs as far as there is room, and again what was marked but never started."""
-        room = self.concurrent - sum(run.state == "running" for run in rows.values())
-        for member, run in rows.items():
-            if run.state == "pending" and room > 0:
-                new = rules.launch(run)
-                if not self.runs.swap_run(run, new):
-                    continue
-                # the last attempt, and one of the new one's number from before the run was removed
-                for name in {rules.process_name(run), rules.process_name(new)} & processes.keys():
-                    self.launcher.delete(name)
-                rows[member] = run = new
-                room -= 1
-            if run.state == "running":
-                self._start(replace(run, dataset=training.dataset))
-
     def _start(self, run: Run) -> None:
-        name = rules.process_name(run)
-        if name in self.launcher.status():
-            return
         self.objects.put(layout.run_file(run.id, "definition.json"), json.dumps(run.plain()).encode())
-        self.launcher.launch(name, ["workers.training", "--run", run.id, "--attempt", str(run.attempt)])
+        self.launcher.launch(
+            rules.process_name(run), ["workers.training", "--run", run.id, "--attempt", str(run.attempt)]
+        )
 
     def _tidy(self, run: Run) -> None:
         """Forget the process of a complete run, and the checkpoints where it was ended before it removed them."""

@@ -1,20 +1,21 @@
-"""One training from an ensemble file to an ensemble version; going on where it was, however it ended before."""
+"""One training from its rows to an ensemble version; going on where it was, however it ended before."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from services.launcher.progress import TrainingProgress, progress_of
 from services.launcher.reconciler import Reconciler
 from shared import ensemble_versions
 from shared.domain import runs as rules
 from shared.domain.ensemble import Ensemble, Split, run_id
+from shared.domain.ensemble import from_plain as ensemble_from_plain
 from shared.domain.errors import BadInputError, FailedError
 from shared.domain.records import EnsembleVersion, Run, Training
 from shared.ports import Clock, Launcher, Runs, Stores
 from shared.settings import Settings
 from shared.split_tables import count_parts, ensure_tables
-from shared.training_requests import Trainable, definitions, request, trainable
+from shared.training_progress import TrainingProgress, progress_of
+from shared.training_requests import definitions, request, trainable, wanted_by_others
 
 _BAD_INPUT = 2  # the exit code by which a trainer says so
 
@@ -37,27 +38,26 @@ def train(
     epoch. Raises BadInputError (also for what only the trainer can see) and NotFoundError, and FailedError with the
     last lines of a failed run. Interrupted, it lets the running process write a checkpoint first.
     """
-    source = trainable(stores.objects, dataset)
     training = request(stores, ensemble, dataset, members, now=clock())
-    table = ensure_tables(stores.objects, source.manifest, source.taxonomy, ensemble.splits.values())
+    prepare(stores, training)
     reconciler = Reconciler(stores.runs, stores.objects, launcher, clock=clock)
     already = tuple(m for m, run in training.runs.items() if stores.runs.run(run).state == "complete")
-    rows: dict[str, Run] = {}
     try:
         while True:
-            rows = reconciler.step(training)
-            report(progress_of(stores.objects, rows, already))
+            processes = launcher.status()
+            rows = reconciler.advance(training, processes)
             if failed := rules.failure(rows):
-                _fail(stores.runs, reconciler, training, rows, failed)
+                fail(stores.runs, reconciler, training, rows, failed)
+                raise _error(failed, reconciler)
+            running = sum(run.state == "running" for run in rows.values())
+            reconciler.launch(training, rows, processes, room=settings.launcher.concurrent_runs - running)
+            report(progress_of(stores.objects, rows, already))
             if all(run.state == "complete" for run in rows.values()):
-                break
+                return complete(stores, training, clock())
             sleep(settings.leases.poll_seconds)
     except KeyboardInterrupt:
         reconciler.stop({m: stores.runs.run(run) for m, run in training.runs.items()})
         raise
-    version = _version(stores, ensemble, source, table, training, clock())
-    stores.runs.swap_training(training, rules.complete_training(training, version.version if version else ""))
-    return version
 
 
 def prepare_split(stores: Stores, dataset: str, split: Split) -> dict[str, Any]:
@@ -67,31 +67,49 @@ def prepare_split(stores: Stores, dataset: str, split: Split) -> dict[str, Any]:
     return count_parts(stores.objects, source.manifest, split)
 
 
-def _fail(runs: Runs, reconciler: Reconciler, training: Training, rows: Mapping[str, Run], failed: Run) -> None:
-    reconciler.stop(rows)
-    runs.swap_training(training, rules.fail_training(training, f"{failed.member}: {failed.reason}"))
-    process = reconciler.last_process(failed)
-    if process.exit_code == _BAD_INPUT:
-        raise BadInputError(f"member {failed.member} (run {failed.id})", process.log_tail.splitlines()[-1])
-    last_lines = f"; its last lines:\n{process.log_tail}" if process.log_tail else ""
-    raise FailedError(f"member {failed.member} (run {failed.id}) is {failed.state}: {failed.reason}{last_lines}")
+def prepare(stores: Stores, training: Training) -> None:
+    """Write the duplicate tables that its runs and its version need. Raises NotFoundError and BadInputError."""
+    source = trainable(stores.objects, training.dataset)
+    splits = ensemble_from_plain(training.document).splits.values()
+    ensure_tables(stores.objects, source.manifest, source.taxonomy, splits)
 
 
-def _version(
-    stores: Stores, ensemble: Ensemble, source: Trainable, table: str, training: Training, now: float
-) -> EnsembleVersion | None:
-    """The version of a file all of whose runs are complete; equal inputs give the version that is there already."""
+def fail(runs: Runs, reconciler: Reconciler, training: Training, rows: Mapping[str, Run], failed: Run) -> None:
+    """End a training for the sake of one of its runs; what else of it runs, and no other wants, is given back."""
+    wanted = wanted_by_others(runs, training)
+    reconciler.stop({member: run for member, run in rows.items() if run.id not in wanted})
+    runs.swap_training(training, rules.fail_training(training, f"{failed.member}: {failed.reason or failed.state}"))
+
+
+def complete(stores: Stores, training: Training, now: float) -> EnsembleVersion | None:
+    """End a training all of whose runs are complete; its version, if no member of the file is untrained.
+
+    Equal inputs give the version that is there already. Raises NotFoundError and BadInputError.
+    """
+    ensemble = ensemble_from_plain(training.document)
+    source = trainable(stores.objects, training.dataset)
+    table = ensure_tables(stores.objects, source.manifest, source.taxonomy, ensemble.splits.values())
     ids = {name: run_id(definition) for name, definition in definitions(ensemble, source).items()}
     known = {run.id for run in stores.runs.runs() if run.state == "complete"}
-    if not known.issuperset(ids.values()):
-        return None
-    return ensemble_versions.make(
-        stores,
-        ensemble,
-        ids,
-        source.manifest,
-        source.taxonomy,
-        table=table,
-        move_current=training.move_current,
-        now=now,
-    )
+    version = None
+    if known.issuperset(ids.values()):
+        version = ensemble_versions.make(
+            stores,
+            ensemble,
+            ids,
+            source.manifest,
+            source.taxonomy,
+            table=table,
+            move_current=training.move_current,
+            now=now,
+        )
+    stores.runs.swap_training(training, rules.complete_training(training, version.version if version else ""))
+    return version
+
+
+def _error(failed: Run, reconciler: Reconciler) -> BadInputError | FailedError:
+    process = reconciler.last_process(failed)
+    if process.exit_code == _BAD_INPUT:
+        return BadInputError(f"member {failed.member} (run {failed.id})", process.log_tail.splitlines()[-1])
+    last_lines = f"; its last lines:\n{process.log_tail}" if process.log_tail else ""
+    return FailedError(f"member {failed.member} (run {failed.id}) is {failed.state}: {failed.reason}{last_lines}")

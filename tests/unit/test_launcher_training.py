@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
-from services.launcher import TrainingProgress, prepare_split, train
+from services.launcher import prepare_split, train
 from shared import duplicate_tables, ensemble_file, layout, removal, wiring
 from shared.domain import splits
 from shared.domain.ensemble import Ensemble, Split
@@ -16,6 +16,7 @@ from shared.domain.records import EnsembleVersion
 from shared.packs import Manifest, read_index
 from shared.ports import Launched, Objects, Stores
 from shared.settings import Settings
+from shared.training_progress import TrainingProgress
 
 TINY = """
 name: tiny

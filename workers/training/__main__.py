@@ -1,7 +1,8 @@
 """`python -m workers.training --run RUN --attempt N`: one attempt at a run, for the launcher.
 
 Exit codes: 0 complete, 2 bad configuration or input, 143 preempted (SIGTERM, SIGINT, or the launcher's end of the
-standard input pipe closed: a checkpoint is written first), 1 failed. The last line printed is the reason.
+standard input pipe closed: a checkpoint is written first; or a store was away), 1 failed. The last line printed is the
+reason.
 """
 
 import argparse
@@ -66,7 +67,7 @@ def _attempt(run: str, attempt: int, preemption: Preemption) -> int:
     # Imported here because torch takes seconds, in which a signal must already be heeded.
     from shared import settings as shared_settings
     from shared import wiring
-    from shared.domain.errors import BadInputError, NotFoundError, ShelverError
+    from shared.domain.errors import BadInputError, NotFoundError, ShelverError, StoreUnavailableError
     from workers.training import process
     from workers.training.preemption import PreemptedError
 
@@ -84,6 +85,9 @@ def _attempt(run: str, attempt: int, preemption: Preemption) -> int:
         )
     except PreemptedError:
         _say("preempted: a checkpoint is written")
+        return PREEMPTED
+    except StoreUnavailableError as error:  # no fault of the run's: it goes on when the store is back
+        _say(str(error))
         return PREEMPTED
     except (BadInputError, NotFoundError) as error:
         _say(str(error))

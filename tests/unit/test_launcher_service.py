@@ -1,0 +1,329 @@
+import json
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from services.launcher import Service
+from shared import ensemble_file, ingest_progress, layout, training_requests, wiring
+from shared.domain import runs as rules
+from shared.domain.errors import StoreUnavailableError
+from shared.domain.records import Ingest, Run, Training
+from shared.ingest_progress import IngestProgress
+from shared.packs import Manifest
+from shared.ports import Launched
+from shared.settings import LauncherSettings, Settings
+
+FILE = """
+name: {name}
+splits: {{A: {{seed: 7, holdout: 0.2}}}}
+defaults: {{input: {{size: 32}}, batch_size: 16, epochs: 4, model: test_resnet}}
+members:
+  first: {{}}
+  child: {{init: {{member: first}}}}
+  {more}: {{}}
+"""
+
+
+class Processes:
+    """The Launcher port over processes that are what the test says."""
+
+    def __init__(self) -> None:
+        self.there: dict[str, Launched] = {}
+        self.launches: list[tuple[str, list[str]]] = []
+        self.away = False
+
+    def launch(self, name: str, arguments: Sequence[str]) -> None:
+        if name not in self.there:
+            self.launches.append((name, list(arguments)))
+            self.there[name] = Launched(name, "running")
+
+    def status(self) -> dict[str, Launched]:
+        if self.away:
+            raise StoreUnavailableError("the launcher is away")
+        return dict(self.there)
+
+    def delete(self, name: str) -> None:
+        self.there.pop(name, None)
+
+    def end(self, name: str, state: str, code: int | None = None, tail: str = "") -> None:
+        self.there[name] = Launched(name, state, code, tail)
+
+    def running(self, kind: str = "") -> list[str]:
+        return sorted(name for name, one in self.there.items() if one.state == "running" and name.startswith(kind))
+
+
+class House:
+    """A service over embedded stores, with a dataset to train on."""
+
+    def __init__(self, home: Path, make_dataset: Callable[..., Manifest]) -> None:
+        self.settings = Settings(home=home, launcher=LauncherSettings(poll_seconds=0.0))
+        self.stores = wiring.stores(self.settings)
+        make_dataset(self.stores.objects)
+        self.processes = Processes()
+        self.registry = CollectorRegistry()
+        self.time = 0.0
+        self.service = self.restarted()
+
+    def restarted(self, **launcher: int) -> Service:
+        self.registry = CollectorRegistry()
+        settings = replace(self.settings, launcher=replace(self.settings.launcher, **launcher))  # type: ignore[arg-type]
+        self.service = Service(
+            self.stores, self.processes, settings, self.registry, clock=lambda: self.time, now=lambda: 5.0
+        )
+        return self.service
+
+    def ask(self, name: str = "tiny", more: str = "alone", **options: bool) -> Training:
+        ensemble = ensemble_file.parse(FILE.format(name=name, more=more), "f.yaml", ensemble_file.architectures())
+        return training_requests.request(self.stores, ensemble, "tiny", now=1.0, **options)
+
+    def ingest(self, processes: int = 2, **changes: object) -> Ingest:
+        row = Ingest(
+            dataset="d",
+            source="s",
+            source_identity="",
+            processes=processes,
+            pack_bytes=1,
+            allow_bad=0,
+            categories="",
+            requested=True,
+        )
+        return self.stores.catalog.begin_ingest(replace(row, **changes))  # type: ignore[arg-type]
+
+    def ingest_row(self) -> Ingest:
+        row = self.stores.catalog.ingest("d")
+        assert row is not None
+        return row
+
+    def complete(self, name: str) -> None:
+        """The trainer of that name ends well."""
+        run = name.removeprefix("train-").rpartition("-")[0]
+        objects = self.stores.objects
+        for file in ("manifest.json", "weights.safetensors"):
+            objects.put(layout.run_file(run, file), b"{}")
+        metrics = {"holdout": {"images": {"accuracy": 0.75}}}
+        objects.put(layout.run_file(run, "metrics.json"), json.dumps(metrics).encode())
+        self.processes.end(name, "succeeded", 0)
+
+    def run_of(self, training: Training, member: str) -> Run:
+        return self.stores.runs.run(training.runs[member])
+
+    def state(self, training: Training) -> str:
+        return self.stores.runs.training(training.id).state
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(f"shelver_{name}", labels)
+
+
+@pytest.fixture
+def house(tmp_path: Path, make_dataset: Callable[..., Manifest]) -> House:
+    return House(tmp_path, make_dataset)
+
+
+def test_trainings_end_in_versions_one_run_at_a_time_over_all_of_them(house: House) -> None:
+    one, two = house.ask(), house.ask("other", "lonely", move_current=False)
+    steps = 0
+    while "running" in (house.state(one), house.state(two)):
+        house.service.step()
+        running = house.processes.running("train-")
+        assert len(running) <= 1
+        for name in running:
+            house.complete(name)
+        steps += 1
+        assert steps < 50
+    assert len(house.processes.launches) == 4  # first and child are runs of both
+    assert house.stores.runs.current("tiny") == house.stores.runs.training(one.id).version != ""
+    assert house.stores.runs.current("other") == ""
+    assert house.stores.runs.version("other", house.stores.runs.training(two.id).version).runs == two.runs
+    house.service.step()
+    assert house.processes.there == {}
+
+
+def test_as_many_runs_at_once_as_the_settings_say(house: House) -> None:
+    house.ask()
+    house.restarted(concurrent_runs=2).step()
+    assert len(house.processes.running("train-")) == 2
+
+
+def test_a_preempted_run_goes_on_and_a_failed_one_fails_its_training_alone(house: House) -> None:
+    one = house.ask()
+    other = house.ask("other", "lonely")
+    house.restarted(concurrent_runs=9).step()
+    first = rules.process_name(house.run_of(one, "first"))
+    house.processes.end(first, "preempted", 143, "ended from outside")
+    house.processes.end(rules.process_name(house.run_of(one, "alone")), "failed", 1, "line\nwhy it failed")
+    house.service.step()
+    assert rules.process_name(house.run_of(one, "first")) in house.processes.running()
+    assert first not in house.processes.there
+    assert (house.state(one), house.state(other)) == ("failed", "running")
+    failed = house.run_of(one, "alone")
+    assert (failed.state, failed.reason, failed.ended) == ("failed", "exit code 1: why it failed", 5.0)
+    assert house.stores.runs.training(one.id).reason == "alone: exit code 1: why it failed"
+    assert house.stores.objects.read(layout.run_last_lines(failed.id, 1)) == b"line\nwhy it failed"
+    assert house.stores.objects.read(layout.run_last_lines(one.runs["first"], 1)) == b"ended from outside"
+    training_requests.retry(house.stores, one.id)
+    house.service.step()
+    assert rules.process_name(house.run_of(one, "alone")).endswith("-2")
+    assert house.processes.running("train-") == sorted(
+        rules.process_name(run) for run in house.stores.runs.runs() if run.state == "running"
+    )
+
+
+def test_a_cancelled_training_loses_its_processes_and_what_others_want_goes_on(house: House) -> None:
+    one, other = house.ask(), house.ask("other", "lonely")
+    house.restarted(concurrent_runs=9).step()
+    training_requests.cancel(house.stores, one.id)
+    house.service.step()
+    assert house.processes.running("train-") == sorted(
+        rules.process_name(house.run_of(other, member)) for member in ("first", "lonely")
+    )
+    assert house.state(other) == "running"
+
+
+def test_what_runs_when_the_service_ends_is_taken_up_by_the_next_one(house: House) -> None:
+    training = house.ask()
+    house.service.step()
+    launches = list(house.processes.launches)
+    house.restarted().step()
+    assert house.processes.launches == launches
+    (name,) = house.processes.running()
+    house.complete(name)
+    house.service.step()
+    assert house.run_of(training, "first").state == "complete"
+
+
+def test_a_training_that_cannot_go_on_ends_alone(house: House, make_dataset: Callable[..., Manifest]) -> None:
+    training = house.ask()
+    house.stores.objects.delete(layout.manifest("tiny"))
+    house.service.step()
+    row = house.stores.runs.training(training.id)
+    assert row.state == "failed"
+    assert "tiny" in row.reason
+    make_dataset(house.stores.objects)
+    training_requests.retry(house.stores, training.id)
+    house.service.step()
+    house.stores.runs.remove_run(training.runs["alone"])
+    house.service.step()
+    assert house.state(training) == "failed"
+
+
+def test_an_ingest_gets_its_processes_and_keeps_them(house: House) -> None:
+    house.ingest()
+    house.ingest(dataset="by the command line", requested=False)
+    house.service.step()
+    order = ["services.ingest", "--dataset", "d", "--index", "{}", "--count", "2"]
+    assert house.processes.launches == [
+        (f"ingest-d-{index}", [word.format(index) for word in order]) for index in range(2)
+    ]
+    house.processes.end("ingest-d-0", "succeeded", 0)
+    house.processes.end("ingest-d-1", "preempted", 143)
+    house.service.step()
+    assert house.processes.launches[2:] == [("ingest-d-1", house.processes.launches[1][1])]
+    house.stores.catalog.end_ingest("d", "complete")
+    house.service.step()
+    assert list(house.processes.there) == ["ingest-d-1"]  # it is about to end by itself
+    house.processes.end("ingest-d-1", "succeeded", 0)
+    house.service.step()
+    assert house.processes.there == {}
+
+
+def test_an_ingest_whose_process_fails_is_failed_with_its_words(house: House) -> None:
+    house.ingest()
+    house.service.step()
+    house.processes.end("ingest-d-1", "failed", 1, "traceback\nno such key")
+    house.service.step()
+    row = house.ingest_row()
+    assert (row.state, row.error) == ("failed", "ingest-d-1: exit code 1: no such key")
+    house.service.step()
+    assert house.processes.there == {}
+    house.stores.catalog.end_ingest("d", "running")
+    house.service.step()
+    house.stores.catalog.end_ingest("d", "failed", "told by itself")
+    house.processes.end("ingest-d-0", "failed", 2, "told by itself")
+    house.service.step()
+    assert house.ingest_row().error == "told by itself"
+
+
+def test_an_ingest_whose_processes_are_always_ended_fails_in_the_end(house: House) -> None:
+    house.ingest(1)
+    for times in range(2 * rules.MAX_PREEMPTIONS - 1):
+        house.service.step()
+        house.processes.end("ingest-d-0", "preempted", -9)
+        if times == rules.MAX_PREEMPTIONS - 1:
+            house.stores.objects.put(layout.ingest_columns("d", 0), b"")  # a pack, which is progress
+    house.service.step()
+    assert house.ingest_row().state == "running"
+    house.processes.end("ingest-d-0", "preempted", -9)
+    house.service.step()
+    assert "ended 9 times without another pack" in house.ingest_row().error
+
+
+def test_processes_that_all_end_without_an_end_are_started_again(house: House) -> None:
+    house.ingest()
+    house.service.step()
+    for index in range(2):
+        house.processes.end(f"ingest-d-{index}", "succeeded", 0)
+    house.service.step()
+    assert house.processes.running() == ["ingest-d-0", "ingest-d-1"]
+
+
+def test_processes_of_an_ingest_that_was_removed_end(house: House) -> None:
+    house.ingest()
+    house.service.step()
+    house.stores.catalog.remove_dataset("d")
+    house.service.step()
+    assert house.processes.there == {}
+
+
+def test_a_store_that_is_away_is_waited_for_and_said(house: House) -> None:
+    house.processes.away = True
+    training = house.ask()
+    waits: list[float | None] = []
+
+    class Stop(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waits.append(timeout)
+            house.processes.away = len(waits) < 6
+            if house.processes.running():
+                self.set()
+            return True
+
+    with pytest.raises(StoreUnavailableError):
+        house.service.checks()["launcher"]()
+    house.service.run(Stop())
+    assert waits == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0, 0.0]
+    assert house.run_of(training, "first").state == "running"
+    for check in house.service.checks().values():
+        check()
+
+
+def test_what_runs_and_ingests_say_is_exported(house: House) -> None:
+    training = house.ask()
+    house.service.step()
+    first = training.runs["first"]
+    told = {"stage": "training", "epoch": 3, "images_per_second": 12.5}
+    house.stores.objects.put(layout.run_file(first, "progress.json"), json.dumps(told).encode())
+    lines = [{"kind": "epoch", "loss": 2.0}, {"kind": "epoch", "loss": 1.5}, {"kind": "step", "loss": 9.0}]
+    log = "".join(json.dumps(line) + "\n" for line in lines)
+    house.stores.objects.put(layout.run_file(first, "log.jsonl"), log.encode())
+    house.ingest(1)
+    ingest_progress.put(house.stores.objects, "d", 0, IngestProgress(10, 50, 3, 1, 5.0, None))
+    house.time += 60
+    house.service.step()
+    labels = {"member": "first", "run": first}
+    assert house.metric("training_epoch", **labels) == 2
+    assert house.metric("training_loss", **labels) == 1.5
+    assert house.metric("training_images_per_second", **labels) == 12.5
+    assert house.metric("runs", state="running") == 1
+    assert house.metric("ingests", state="running") == 1
+    assert house.metric("ingested_products", dataset="d") == 3
+    assert house.metric("bad_documents", dataset="d") == 1
+    house.complete(house.processes.running("train-")[0])
+    house.time += 60
+    house.service.step()
+    assert house.metric("training_holdout_accuracy", **labels) == 0.75
+    assert house.metric("training_epoch", **labels) is None
+    assert house.metric("stored_bytes", kind="weights") == 2
