@@ -14,7 +14,7 @@ from services.cli.checks import Check, FaultError, answer
 from shared import layout
 from shared.domain.errors import BadInputError, FailedError, NotFoundError
 from shared.domain.records import EnsembleVersion, Ingest
-from shared.dumps import file_identity
+from shared.dumps import S3, file_identity
 from shared.packs import Manifest, read_manifest, read_taxonomy
 from shared.ports import Objects, Stores
 from shared.removal import dataset_users
@@ -105,7 +105,13 @@ def _unfinished(ingest: Ingest, *, busy: bool) -> Check:
     if busy:
         return Check(name, True, "an ingest is under way")
     remove, known = f"shelver rm dataset {ingest.dataset}", ingest.source_identity
-    source, elsewhere = Path(ingest.source), ingest.source == "-" or _RELABEL.fullmatch(ingest.source)
+    if ingest.state == "failed":
+        return Check(name, False, f"its ingest failed: {ingest.error}", f"begin anew: {remove}, then ask for it again")
+    if ingest.requested:
+        remedy = f"start it, it goes on: python -m services.launcher; or give it up: {remove}"
+        return Check(name, True, "its ingest was asked of the launcher", remedy)
+    source = Path(ingest.source)
+    elsewhere = ingest.source == "-" or ingest.source.startswith(S3) or _RELABEL.fullmatch(ingest.source)
     if not elsewhere and (not source.exists() or (source.is_file() and file_identity(source) != known)):
         words = f"its ingest was interrupted, and {ingest.source} has changed or gone since"
         return Check(name, False, words, f"begin anew: {remove}, then ingest it again")

@@ -138,6 +138,18 @@ def test_an_interrupted_ingest_says_how_to_go_on(home: Home, tmp_path: Path) -> 
     assert "has changed or gone since" in broken(home, "dataset new")[0]
 
 
+def test_an_ingest_that_was_asked_of_the_launcher_says_who_goes_on(home: Home) -> None:
+    home.stores.catalog.begin_ingest(replace(INGEST, requested=True))
+    found = look(home)["dataset new"]
+    assert (found.ok, found.words) == (True, "its ingest was asked of the launcher")
+    assert "python -m services.launcher" in found.remedy
+    home.stores.catalog.end_ingest("new", "failed", "the file is empty")
+    assert broken(home, "dataset new") == (
+        "its ingest failed: the file is empty",
+        "begin anew: shelver rm dataset new, then ask for it again",
+    )
+
+
 def test_an_interrupted_relabel_says_how_to_go_on(home: Home) -> None:
     home.stores.catalog.begin_ingest(replace(INGEST, source="dataset d by relabel", source_identity="fingerprint"))
     found = look(home)["dataset new"]

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from shared import layout
+from shared import layout, wiring
 from shared.domain import views
 from shared.domain.ensemble import Init, Input, Member, Split
-from shared.domain.errors import BadInputError, FailedError, NewerSchemaError, NotFoundError
+from shared.domain.errors import BadInputError, FailedError, NewerSchemaError, NotFoundError, StoreUnavailableError
 from tests.tiny_member import Preempted
+from workers.training import __main__ as training_command
 from workers.training import process
 from workers.training.dataset import divide
 from workers.training.pictures import PictureSource
@@ -218,3 +219,15 @@ def test_a_loss_that_is_no_number_fails_the_run(bench: Bench, tiny: Member) -> N
     run = bench.declare(replace(tiny, schedule=replace(tiny.schedule, rate=1e30, warmup=0.0)))
     with pytest.raises(FailedError, match="no longer finite"):
         bench.train(run)
+
+
+def test_a_store_that_is_away_is_no_fault_of_the_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Away:
+        def read(self, key: str) -> bytes:
+            raise StoreUnavailableError("the store is away")
+
+    monkeypatch.setattr(wiring, "objects", lambda _: Away())
+    assert training_command._attempt("0123456789abcdef", 1, training_command.Preemption()) == training_command.PREEMPTED
+    assert capsys.readouterr().out == "the store is away\n"
