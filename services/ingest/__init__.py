@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -73,7 +73,9 @@ def run(
             return read_manifest(stores.objects, request.dataset)
         try:
             meter = Meter(report, source.size, clock)
-            return make(stores, settings.ingest, ingest, source, categories, meter, now())
+            return make(
+                stores, settings.ingest, replace(stored, processes=ingest.processes), source, categories, meter, now()
+            )
         except BadInputError:
             _remove(stores, request.dataset)
             raise

@@ -8,6 +8,7 @@ from services.ingest.pack_writer import NO_CATEGORIES, NO_DUMP, TRUNCATED, PackA
 from services.ingest.progress import Meter
 from services.ingest.ranges import Target, packs_of_file, packs_of_stream
 from services.ingest.sources import KINDS, Categories, Source
+from shared.domain.digests import digest
 from shared.domain.errors import BadInputError
 from shared.domain.records import Ingest
 from shared.settings import IngestSettings
@@ -40,7 +41,9 @@ def make(
 def target_of(stores: "Stores", settings: IngestSettings, ingest: Ingest, categories: Categories | None) -> Target:
     """Where the packs of an ingest go, and by which rules."""
     known = None if categories is None else frozenset(categories.taxonomy.category_ids.tolist())
-    return Target(stores.objects, ingest.dataset, Rules(known, ingest.allow_bad, settings.chain_documents), settings)
+    rules = Rules(known, ingest.allow_bad, settings.chain_documents)
+    row = digest([ingest.source, ingest.source_identity, ingest.categories, ingest.allow_bad, ingest.created])
+    return Target(stores.objects, ingest.dataset, rules, settings, row)
 
 
 def _write_packs(

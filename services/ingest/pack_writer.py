@@ -17,6 +17,7 @@ from services.ingest.bson_elements import INT32, DamagedError, check_length
 from services.ingest.bson_walk import RefusedError
 from services.ingest.window import Window, find_start
 from shared import layout
+from shared.domain.errors import NotFoundError
 from shared.domain.records import Record
 from shared.ports import Objects
 
@@ -44,11 +45,12 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class PackPlace:
-    """Where a pack goes, and where its documents may start: before `limit`."""
+    """Where a pack goes, where its documents may start (before `limit`), and the ingest that it is of, as a digest."""
 
     dataset: str
     number: int
     limit: int
+    ingest: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +66,7 @@ class PackAccount(Record):
     bytes: int = 0
     bad: tuple[tuple[int, str], ...] = ()  # (offset in the source, reason)
     stopped: bool = False
+    ingest: str = ""  # digest of the row: what a removed ingest left behind counts for none
 
     @property
     def placed(self) -> bool:
@@ -71,9 +74,9 @@ class PackAccount(Record):
         return self.start >= 0
 
 
-def unplaced(number: int) -> PackAccount:
+def unplaced(place: PackPlace) -> PackAccount:
     """The account of a pack of which only that is known that it has to be written once its start is."""
-    return PackAccount(number=number, start=-1, end=-1)
+    return PackAccount(number=place.number, start=-1, end=-1, ingest=place.ingest)
 
 
 class Columns:
@@ -247,13 +250,13 @@ def write_pack(objects: Objects, window: Window, place: PackPlace, rules: Rules,
     """
     start = window.base
     walk_ = PackWalk(window, place.limit, rules, advance)
-    pack, before = layout.pack(place.dataset, place.number), read_account(objects, place.dataset, place.number)
+    pack, before = layout.pack(place.dataset, place.number), read_account(objects, place)
     try:
         known = [bytes(block) for block in walk_.content()] if before is not None and before.placed else None
         if known is None:
             objects.put(pack, walk_.content())
         elif not _is_stored(objects, pack, known):
-            put_account(objects, place.dataset, unplaced(place.number))  # it is not the account of what comes now
+            put_account(objects, place, unplaced(place))  # it is not the account of what comes now
             objects.put(pack, known)
     except _TooManyBad:
         return PackAccount(number=place.number, start=start, end=walk_.position, bad=tuple(walk_.bad), stopped=True)
@@ -267,20 +270,24 @@ def write_pack(objects: Objects, window: Window, place: PackPlace, rules: Rules,
         unrecognised=walk_.unrecognised,
         bytes=walk_.written,
         bad=tuple(walk_.bad),
+        ingest=place.ingest,
     )
-    put_account(objects, place.dataset, account)
+    put_account(objects, place, account)
     return account
 
 
-def put_account(objects: Objects, dataset: str, account: PackAccount) -> None:
+def put_account(objects: Objects, place: PackPlace, account: PackAccount) -> None:
     """Replace the account of a pack."""
-    objects.put(layout.ingest_pack(dataset, account.number), json.dumps(account.plain()).encode())
+    objects.put(layout.ingest_pack(place.dataset, place.number), json.dumps(account.plain()).encode())
 
 
-def read_account(objects: Objects, dataset: str, number: int) -> PackAccount | None:
-    """The account of a pack that is written, if it is."""
-    key = layout.ingest_pack(dataset, number)
-    return PackAccount.from_plain(json.loads(objects.read(key))) if objects.exists(key) else None
+def read_account(objects: Objects, place: PackPlace) -> PackAccount | None:
+    """The account of a pack that this ingest has written, if it has."""
+    try:
+        account = PackAccount.from_plain(json.loads(objects.read(layout.ingest_pack(place.dataset, place.number))))
+    except NotFoundError:
+        return None
+    return account if account.ingest == place.ingest else None
 
 
 def _is_stored(objects: Objects, key: str, content: list[bytes]) -> bool:

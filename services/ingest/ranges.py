@@ -16,7 +16,6 @@ from services.ingest.pack_writer import (
 from services.ingest.processes import Processes
 from services.ingest.progress import Meter
 from services.ingest.window import Window, find_start, reader_of
-from shared import layout
 from shared.dumps import Dump
 from shared.ports import Objects
 from shared.settings import IngestSettings
@@ -30,10 +29,11 @@ class Target:
     dataset: str
     rules: Rules
     settings: IngestSettings
+    ingest: str  # digest of its row
 
     def place(self, number: int) -> PackPlace:
         """The place of pack `number`."""
-        return PackPlace(self.dataset, number, (number + 1) * self.settings.pack_bytes)
+        return PackPlace(self.dataset, number, (number + 1) * self.settings.pack_bytes, self.ingest)
 
 
 def write_range(target: Target, dump: Dump, number: int, start: int | None, advance: Advance) -> PackAccount | None:
@@ -60,7 +60,7 @@ def packs_of_share(target: Target, dump: Dump, numbers: range, meter: Meter) -> 
     """
     start = None if numbers.start else 0
     for number in numbers:
-        account = read_account(target.objects, target.dataset, number)
+        account = read_account(target.objects, target.place(number))
         if account is not None:
             meter.skip([account])
         else:
@@ -68,15 +68,15 @@ def packs_of_share(target: Target, dump: Dump, numbers: range, meter: Meter) -> 
             if account is not None:
                 yield account
             if account is None or account.stopped:
-                account = unplaced(number)
-                put_account(target.objects, target.dataset, account)
+                account = unplaced(target.place(number))
+                put_account(target.objects, target.place(number), account)
         start = account.end if account.placed else None
 
 
 def all_written(target: Target, size: int) -> bool:
     """Whether every pack of a dump of `size` bytes has an account."""
     return all(
-        target.objects.exists(layout.ingest_pack(target.dataset, number))
+        read_account(target.objects, target.place(number)) is not None
         for number in pack_numbers(size, target.settings.pack_bytes)
     )
 
@@ -104,7 +104,7 @@ def packs_of_file(target: Target, dump: Dump, size: int, processes: int, meter: 
     written again from there.
     """
     numbers = pack_numbers(size, target.settings.pack_bytes)
-    written = {number: read_account(target.objects, target.dataset, number) for number in numbers}
+    written = {number: read_account(target.objects, target.place(number)) for number in numbers}
     meter.skip([account for account in written.values() if account])
     missing = [number for number in numbers if written[number] is None]
     if processes == 1 or len(missing) < 2:

@@ -30,7 +30,8 @@ def test_a_process_that_dies_is_named_and_ends_the_ingest(capfd: pytest.CaptureF
 def test_a_store_that_is_away_is_told_from_a_defect(shop: Any, products: Products, tmp_path: Path) -> None:
     source = FileDump(Path(shop.dump(products(5))))
     (tmp_path / "file").write_bytes(b"")
-    target = Target(DirectoryObjects(tmp_path / "file"), "d", Rules(frozenset([10, 20, 30]), 0, 8), IngestSettings())
+    rules = Rules(frozenset([10, 20, 30]), 0, 8)
+    target = Target(DirectoryObjects(tmp_path / "file"), "d", rules, IngestSettings(), "ingest")
     with (
         Processes((target, source), 1, meter([], None)) as processes,
         pytest.raises(StoreUnavailableError, match="check the disk"),

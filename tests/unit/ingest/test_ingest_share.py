@@ -179,6 +179,20 @@ def test_a_share_stops_once_nobody_wants_it(sharing: Sharing, products: Products
     assert not list(sharing.shop.objects.list("datasets/d/manifest"))
 
 
+def test_what_a_removed_ingest_left_is_not_taken_for_a_part_of_the_next(sharing: Sharing, products: Products) -> None:
+    source = sharing.shop.dump(products(60))
+    sharing.ask(source, 2)
+    sharing.work(0, 2)
+    sharing.shop.catalog.remove_dataset("d")
+    Path(source).write_bytes(Path(sharing.shop.dump(products(60, 8), "other.bson")).read_bytes())
+    expected = sharing.shop.ingest(source, "expected")
+    sharing.ask(source, 2)
+    assert "others of d are not" in sharing.work(1, 2)
+    assert "is complete" in sharing.work(0, 2)
+    assert read_manifest(sharing.shop.objects, "d").fingerprint == expected.fingerprint
+    assert sharing.shop.contents("d") == sharing.shop.contents("expected")
+
+
 def test_only_what_was_asked_for_is_done(sharing: Sharing, products: Products) -> None:
     with pytest.raises(BadInputError, match="nobody has asked for it"):
         sharing.work(0, 1)
