@@ -19,8 +19,10 @@ from shared.domain import retention
 from shared.domain.errors import BadInputError
 from shared.domain.records import Run
 from shared.domain.runs import process_name
+from shared.dumps import Buckets
 from shared.ports import Launcher, Objects, Queue, Stores
 from shared.settings import Settings, to_environment
+from shared.telemetry import Check
 
 COMPUTING = {"GOMP_SPINCOUNT": "1000"}
 """Threads of a network that wait spin only briefly: decoding and whatever else the machine does share its cores.
@@ -30,11 +32,6 @@ Seen on 2 cores (resnet18 training): no difference on an idle machine, 33-44 ima
 def objects(settings: Settings) -> Objects:
     """The object store alone: all that a training process gets."""
     return DirectoryObjects(settings.home / "objects")
-
-
-def bucket(settings: Settings, name: str) -> Objects:  # noqa: ARG001 - of the server in the settings, once it can be read
-    """The objects of a bucket, where sources may lie. Raises BadInputError: no S3 server can be read yet."""
-    raise BadInputError(f"s3://{name}", "no S3 server can be read yet", remedy="copy it to a folder")
 
 
 def stores(settings: Settings) -> Stores:
@@ -62,6 +59,25 @@ def queue(settings: Settings) -> Queue:
 def launcher(settings: Settings) -> Launcher:
     """What starts training processes."""
     return SubprocessLauncher(settings.home / "processes", environment=COMPUTING | to_environment(settings))
+
+
+def buckets(settings: Settings) -> Buckets:  # noqa: ARG001 - what S3 needs is in them
+    """Other buckets of the installation's S3 server, for dumps and weights that lie there."""
+
+    def bucket(name: str) -> Objects:
+        reason = "no S3 server is configured"
+        raise BadInputError(f"s3://{name}", reason, remedy="set SHELVER_OBJECTS=s3://..., or name a file")
+
+    return bucket
+
+
+def checks(stores: Stores, queue: Queue | None = None) -> dict[str, Check]:
+    """What a service depends on, each by a cheap question; without a queue where the service uses none."""
+    found: dict[str, Check] = {
+        "documents": lambda: stores.leases.lease("readiness"),
+        "objects": lambda: stores.objects.exists("readiness"),
+    }
+    return found if queue is None else found | {"queue": queue.check}
 
 
 def left_files(settings: Settings, runs: Iterable[Run], now: float) -> Iterable[LeftFile]:

@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,7 +59,7 @@ def run(
     from shared import wiring
     from shared.packs import read_manifest
 
-    buckets = partial(wiring.bucket, settings)
+    buckets = wiring.buckets(settings)
     categories = None if request.categories is None else _read_categories(request.categories)
     with open_source(request.source, None if categories is None else categories.taxonomy, buckets) as source:
         ingest = _checked(request, source, categories, settings)

@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from functools import partial
 
 from services.ingest import share
 from shared import logs, wiring
@@ -52,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
 def _share(settings: Settings, dataset: str, index: int, count: int) -> str:
     """The share, for as long as it takes while stores come and go."""
     stores = wiring.stores(settings)
-    buckets = partial(wiring.bucket, settings)
+    buckets = wiring.buckets(settings)
     wait = 1.0
     while True:
         try:

@@ -12,7 +12,7 @@ from services.launcher import training as steps
 from services.launcher.ingests import Ingests
 from services.launcher.observations import Observations
 from services.launcher.reconciler import Reconciler
-from shared import logs
+from shared import logs, wiring
 from shared.domain import runs as rules
 from shared.domain.errors import NewerSchemaError, ShelverError, StoreUnavailableError
 from shared.domain.records import Run, Training
@@ -53,12 +53,7 @@ class Service:
 
     def checks(self) -> Mapping[str, Check]:
         """What it depends on, for /readyz."""
-        return {
-            "catalog": lambda: self._stores.catalog.ingest("none"),
-            "runs": lambda: self._stores.runs.current("none"),
-            "objects": lambda: self._stores.objects.exists("none"),
-            "launcher": self._launcher.status,
-        }
+        return wiring.checks(self._stores) | {"launcher": self._launcher.status}
 
     def run(self, stop: threading.Event) -> None:
         """Step until `stop` is set. A store that is away is waited for."""

@@ -194,3 +194,9 @@ def test_damage_anywhere_gives_the_same_for_every_number_of_processes(
     manifest = shop.ingest(source, "d", allow_bad=1000, processes=processes)
     assert shop.contents("d") == shop.contents("one")
     assert (manifest.fingerprint, manifest.bad) == (expected.fingerprint, expected.bad)
+
+
+def test_a_bucket_without_a_server_is_bad_input(shop: Any) -> None:
+    with pytest.raises(BadInputError, match=r"s3://bucket: no S3 server is configured"):
+        shop.ingest("s3://bucket/dump.bson")
+    assert shop.catalog.ingest("d") is None
