@@ -1,7 +1,5 @@
 """A job's answers as files: one row per product in dump order, as CSV (a submission), NDJSON or Parquet."""
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -34,28 +32,69 @@ _SCHEMA = pa.schema(
 )
 
 
-def stored_outcomes(jobs: Jobs, job: str) -> Iterator[Outcome]:
-    """All outcomes of a job in order of position, page by page."""
-    after = -1
+def stored_outcomes(jobs: Jobs, job: str, after: int = -1) -> Iterator[Outcome]:
+    """The outcomes of a job beyond position `after`, in order of position, page by page."""
     while page := jobs.outcomes(job, after=after, limit=_PAGE):
         yield from page
         after = page[-1].position
 
 
 def answers(
-    objects: Objects, jobs: Jobs, manifest: Manifest, job: Job, combination: str, fill: int | None
+    objects: Objects,
+    jobs: Jobs,
+    manifest: Manifest,
+    job: Job,
+    combination: str,
+    fill: int | None,
+    after: int = -1,
 ) -> Iterator[Answer]:
-    """Every product of the job's dataset with its answer; refuses what `submission.answers` refuses."""
+    """Every product of the job's dataset beyond place `after`, with its answer; refuses as `submission.answers`."""
     products = (product for _, index in read_indexes(objects, manifest) for product in index.product_id.tolist())
-    return submission.answers(products, stored_outcomes(jobs, job.id), combination, where=f"job {job.id}", fill=fill)
+    return submission.answers(
+        islice(products, after + 1, None),
+        stored_outcomes(jobs, job.id, after),
+        combination,
+        where=f"job {job.id}",
+        fill=fill,
+        start=after + 1,
+    )
+
+
+def present(jobs: Jobs, job: str, combination: str, after: int = -1) -> Iterator[Answer]:
+    """The products beyond place `after` that have a prediction by now."""
+    for outcome in stored_outcomes(jobs, job, after):
+        if not outcome.error:
+            yield Answer(outcome.product, outcome.predictions[combination]["category_id"], outcome)
+
+
+def error_lines(jobs: Jobs, job: str, after: int = -1) -> Iterator[bytes]:
+    """Products beyond place `after` with an error instead of a prediction, as ndjson."""
+    while page := jobs.outcomes(job, after=after, limit=_PAGE, errors_only=True):
+        for outcome in page:
+            yield json.dumps({"_id": outcome.product, "error": outcome.error}, ensure_ascii=False).encode() + b"\n"
+        after = page[-1].position
 
 
 def write(found: Iterable[Answer], combination: str, taxonomy: Taxonomy, form: str, file: BinaryIO) -> int:
     """Write answers as csv, ndjson or parquet; the number of rows."""
+    if form == "parquet":
+        return _write_parquet(_rows(found, combination, taxonomy), file)
+    count = -1 if form == "csv" else 0  # its header is no row
+    for line in lines(found, combination, taxonomy, form):
+        file.write(line)
+        count += 1
+    return count
+
+
+def lines(found: Iterable[Answer], combination: str, taxonomy: Taxonomy, form: str) -> Iterator[bytes]:
+    """Answers as lines of csv, the header first, or ndjson."""
     if form == "csv":
-        return _write_csv(found, file)
-    rows = _rows(found, combination, taxonomy)
-    return _write_ndjson(rows, file) if form == "ndjson" else _write_parquet(rows, file)
+        yield ",".join(submission.HEADER).encode() + b"\n"
+        for answer in found:
+            yield b"%d,%d\n" % (answer.product, answer.category_id)
+    else:
+        for row in _rows(found, combination, taxonomy):
+            yield json.dumps(row, ensure_ascii=False).encode() + b"\n"
 
 
 def _rows(found: Iterable[Answer], combination: str, taxonomy: Taxonomy) -> Iterator[dict[str, Any]]:
@@ -72,24 +111,6 @@ def _rows(found: Iterable[Answer], combination: str, taxonomy: Taxonomy) -> Iter
             "source": outcome.source if outcome is not None and answered else "fill",
             "error": outcome.error or None if outcome is not None else "no answer yet",
         }
-
-
-def _write_csv(found: Iterable[Answer], file: BinaryIO) -> int:
-    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(submission.HEADER)
-    count = 0
-    for count, answer in enumerate(found, start=1):  # noqa: B007 - its last value is the result
-        writer.writerow((answer.product, answer.category_id))
-    text.detach()
-    return count
-
-
-def _write_ndjson(rows: Iterable[dict[str, Any]], file: BinaryIO) -> int:
-    count = 0
-    for count, row in enumerate(rows, start=1):  # noqa: B007 - its last value is the result
-        file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
-    return count
 
 
 def _write_parquet(rows: Iterable[dict[str, Any]], file: BinaryIO) -> int:

@@ -37,14 +37,13 @@ def request(stores: Stores, settings: Settings, order: IngestOrder, *, buckets: 
     ConflictError where the dataset was begun by another order, or by `shelver ingest` and not to the end.
     """
     check_numbers(order.dataset, order.allow_bad, order.processes)
-    prefixes = [prefix.strip() for prefix in settings.gateway.source_prefixes.split(",") if prefix.strip()]
-    source = _allowed(order.source, prefixes)
+    source = allowed_source(settings, order.source)
     if not source.endswith(".bson"):
         raise BadInputError(order.source, "it is no .bson dump", remedy="others are read by `shelver ingest`")
     dump = dumps.locate(source, buckets)
     table = b""
     if order.categories:
-        table = dumps.read(_allowed(order.categories, prefixes), buckets, _CATEGORY_BYTES)
+        table = dumps.read(allowed_source(settings, order.categories), buckets, _CATEGORY_BYTES)
         taxonomy.parse(table, order.categories)
     stored = stores.catalog.ingest(order.dataset)
     wanted = Ingest(
@@ -76,6 +75,27 @@ def begin(catalog: Catalog, wanted: Ingest) -> Ingest:
     return replace(stored, state="running", error="")
 
 
+def allowed_source(settings: Settings, name: str) -> str:
+    """The name of a file or object in its one form, links followed.
+
+    Raises BadInputError where it lies under none of `settings.gateway.source_prefixes`.
+    """
+    prefixes = [prefix.strip() for prefix in settings.gateway.source_prefixes.split(",") if prefix.strip()]
+    if name.startswith(dumps.S3):
+        parts = name.removeprefix(dumps.S3).split("/")
+        if all(part not in ("", ".", "..") for part in parts):
+            for prefix in prefixes:
+                if prefix.startswith(dumps.S3) and name.startswith(prefix.rstrip("/") + "/"):
+                    return name
+    elif PurePosixPath(name).is_absolute():
+        path = Path(name).resolve()
+        for prefix in prefixes:
+            if not prefix.startswith(dumps.S3) and path.is_relative_to(Path(prefix).resolve()):
+                return str(path)
+    reason = "it lies under none of the folders and buckets that services may read"
+    raise BadInputError(name, reason, remedy="add one to SHELVER_GATEWAY_SOURCE_PREFIXES")
+
+
 def check_numbers(dataset: str, allow_bad: int, processes: int | None) -> None:
     """Raise BadInputError for what no ingest can have."""
     check_name("--dataset", dataset)
@@ -90,23 +110,6 @@ def check_name(option: str, name: str) -> None:
     if not _NAME.fullmatch(name):
         remedy = "use letters, digits, '.', '_' and '-', beginning with a letter or digit"
         raise BadInputError(option, f"'{name}' is no name of a dataset", remedy=remedy)
-
-
-def _allowed(name: str, prefixes: list[str]) -> str:
-    """The name in its one form, links followed. Raises BadInputError where it lies under none of the prefixes."""
-    if name.startswith(dumps.S3):
-        parts = name.removeprefix(dumps.S3).split("/")
-        if all(part not in ("", ".", "..") for part in parts):
-            for prefix in prefixes:
-                if prefix.startswith(dumps.S3) and name.startswith(prefix.rstrip("/") + "/"):
-                    return name
-    elif PurePosixPath(name).is_absolute():
-        path = Path(name).resolve()
-        for prefix in prefixes:
-            if not prefix.startswith(dumps.S3) and path.is_relative_to(Path(prefix).resolve()):
-                return str(path)
-    reason = "it lies under none of the folders and buckets that ingests may read"
-    raise BadInputError(name, reason, remedy="add one to SHELVER_GATEWAY_SOURCE_PREFIXES")
 
 
 def _compare(stored: Ingest, wanted: Ingest) -> None:

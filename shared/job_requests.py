@@ -1,6 +1,7 @@
 """What people ask of scoring jobs: make one or go on with one, cancel it, take back what a dead owner held."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from uuid import uuid4
 
@@ -36,26 +37,43 @@ class JobRequest:
     idempotency_key: str = ""
 
 
-def create(stores: Stores, request: JobRequest, *, now: Clock = time.time) -> Job:
+def create(
+    stores: Stores, request: JobRequest, *, now: Clock = time.time, admit: Callable[[Job], None] = lambda _: None
+) -> Job:
     """A new job, or the one made before under the same idempotency key.
 
-    Raises NotFoundError (dataset, ensemble), BadInputError, and ConflictError for the same key with another body.
+    `admit` is called with a job that is about to be made, and may refuse it. Raises NotFoundError (dataset,
+    ensemble), BadInputError, ConflictError for the same key with another body, and what `admit` raises.
     """
     wanted = _continuing(stores, _resolve(stores, request, now()))
-    stored = stores.jobs.create(wanted)
+    stored = _known(stores.jobs, wanted.id) if request.idempotency_key else None
+    if stored is None:
+        admit(wanted)
+        stored = stores.jobs.create(wanted)
     if not _equal(stored, wanted):
         raise ConflictError(f"the idempotency key '{request.idempotency_key}' belongs to another request, {stored.id}")
     return stored
 
 
-def find_or_create(stores: Stores, request: JobRequest, *, now: Clock = time.time) -> Job:
+def find_or_create(
+    stores: Stores, request: JobRequest, *, now: Clock = time.time, admit: Callable[[Job], None] = lambda _: None
+) -> Job:
     """The newest unfinished or successful job of equal arguments, else a new one. Raises as `create`."""
     wanted = _resolve(stores, request, now())
     going_on = ("queued", "planning", "running", *states.ANSWERED)
     for job in stores.jobs.jobs(going_on):
         if _equal(job, wanted):
             return job
-    return stores.jobs.create(_continuing(stores, wanted))
+    wanted = _continuing(stores, wanted)
+    admit(wanted)
+    return stores.jobs.create(wanted)
+
+
+def _known(jobs: Jobs, job: str) -> Job | None:
+    try:
+        return jobs.job(job)
+    except NotFoundError:
+        return None
 
 
 def cancel(jobs: Jobs, job: str) -> Job:

@@ -119,6 +119,11 @@ def job_prefix(job: str) -> str:
     return f"jobs/{job}/"
 
 
+def job_export(job: str, name: str) -> str:
+    """A job's answers as one Parquet file, made once."""
+    return f"jobs/{job}/export/{name}.parquet"
+
+
 def chunk_scores(job: str, chunk: str, generation: int) -> str:
     """Kept scores of a chunk; read only through the chunk row that names them."""
     return f"jobs/{job}/scores/{chunk}.{generation}.npz"

@@ -24,11 +24,18 @@ class Answer:
 
 
 def answers(
-    products: Iterable[int], outcomes: Iterable[Outcome], combination: str, *, where: str, fill: int | None = None
+    products: Iterable[int],
+    outcomes: Iterable[Outcome],
+    combination: str,
+    *,
+    where: str,
+    fill: int | None = None,
+    start: int = 0,
 ) -> Iterator[Answer]:
     """One answer per product of the dataset, in the order of `products`.
 
-    `products` are all ids in dump order; `outcomes` those of one job, by ascending position (the place in dump order).
+    `products` are all ids in dump order from place `start` on; `outcomes` those of one job from there, by ascending
+    position (the place in dump order).
     A product without an outcome, or with an error, gets the category `fill`; without it, BadInputError (whose place is
     `where`, the job) is raised once all are read, with how many lack an answer and the first of them. Raises it too
     for a product that comes twice. What was yielded before an error must be thrown away: write to a place that is
@@ -36,7 +43,7 @@ def answers(
     """
     seen = array("q")
     lacking: list[int] = []
-    for product, outcome in _joined(products, outcomes, where):
+    for product, outcome in _joined(products, outcomes, where, start):
         seen.append(product)
         category = fill if outcome is None or outcome.error else _category(outcome, combination, where)
         if category is None:
@@ -50,11 +57,13 @@ def answers(
         raise BadInputError(where, reason, remedy="see the job's errors, or give them one category with --fill")
 
 
-def _joined(products: Iterable[int], outcomes: Iterable[Outcome], where: str) -> Iterator[tuple[int, Outcome | None]]:
+def _joined(
+    products: Iterable[int], outcomes: Iterable[Outcome], where: str, start: int
+) -> Iterator[tuple[int, Outcome | None]]:
     """Each product with its outcome, by position."""
     remaining = iter(outcomes)
     outcome = next(remaining, None)
-    for position, product in enumerate(products):
+    for position, product in enumerate(products, start):
         if outcome is None or outcome.position > position:
             yield product, None
             continue
