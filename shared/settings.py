@@ -136,6 +136,7 @@ class RetentionSettings:
     job_days: float = 90.0  # after its end; the newest of a dataset and ensemble stays whatever its age
     run_days: float = 30.0  # after its end; time enough to look into a failed one, or to train the other members
     upload_days: float = 1.0  # a one-off request lasts minutes; this one died
+    gc_days: float = 1.0  # between two collections by the leading dispatcher; 0: only by `shelver gc`
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from shared.domain.errors import ShelverError
+from shared.settings import TelemetrySettings
 
 Check = Callable[[], object]
 """Raises ShelverError while a dependency does not answer."""
@@ -152,3 +153,10 @@ def serve(host: str, port: int, registry: CollectorRegistry, checks: Mapping[str
         thread.join()
 
     return end
+
+
+def serve_if_asked(
+    settings: TelemetrySettings, registry: CollectorRegistry, checks: Mapping[str, Check]
+) -> Callable[[], None]:
+    """As `serve`, at the settings' address; nothing where they name no port."""
+    return serve(settings.host, settings.port, registry, checks) if settings.port else lambda: None

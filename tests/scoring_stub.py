@@ -168,12 +168,18 @@ class MemoryQueue:
     def __init__(self) -> None:
         self.messages: list[Mapping[str, Any]] = []
         self.dead: set[str] = set()
+        self.away = False
 
     def send(self, message: Mapping[str, Any]) -> None:
+        self.check()
         self.messages.append(message)
 
     def ask(self, question: Mapping[str, Any], *, timeout: float) -> Mapping[str, Any]:
         raise AssertionError("nobody asks")
+
+    def check(self) -> None:
+        if self.away:
+            raise StoreUnavailableError("the queue is away")
 
     def lost_workers(self) -> frozenset[str]:
         return frozenset(self.dead)

@@ -5,12 +5,15 @@ Two dispatchers at work are harmless, and what one that dies leaves undone is do
 
 import logging
 import time
-from collections import deque
-from collections.abc import Callable, Container, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from services.dispatcher import planning, sending
+from services.dispatcher.idle import IdlePools
 from services.dispatcher.recovery import Counts, Recovery, chunks_in
+from services.dispatcher.turns import Turns
 from shared.domain import attempts, chunks, states
 from shared.domain.errors import FailedError, StoreUnavailableError
 from shared.domain.records import Chunk, Job, Outcome
@@ -48,9 +51,17 @@ class Dispatcher:
         self._recovery = Recovery(jobs, settings.leases)
         self._complete_splits: set[str] = set()
         self._dead: frozenset[str] = frozenset()
-        self._last_served: dict[str, str] = {}
+        self._turns: dict[str, Turns] = {}
+        self._idle = IdlePools(settings.leases)
         self._speeds: dict[str, Speed] = {}
+        self.sent: Counter[str] = Counter()  # messages by pool, since the start
+        self.quarantined = 0
         self._reported: dict[str, Progress] = {}
+
+    @property
+    def lost(self) -> Counter[str]:
+        """Chunks by pool whose worker was lost, since the start."""
+        return self._recovery.taken_back
 
     def step(self, only: Container[str] | None = None) -> None:
         """One look at every unfinished job, or at those in `only`.
@@ -111,11 +122,19 @@ class Dispatcher:
                 self._plan(job)
             elif job.state == "cancelling":
                 self._cancel(job, dead)
-            elif (still := self._advance(job, dead, resend)) is not None:
-                running.append(still)
+            else:
+                running.append((job, self._jobs.chunks(job.id, states.ACTIVE_CHUNKS)))
+        on_the_way = {chunk.id for _, active in running for chunk in active}
+        stranded = self._idle.stranded(running, self._clock())
+        still = []
+        for job, active in running:
+            lost = resend or job.pool in stranded
+            if (left := self._advance(job, active, dead, lost)) is not None:
+                still.append(left)
         self._dead = dead
-        for pool in dict.fromkeys(job.pool for job in running):
-            self._send(pool, [job for job in running if job.pool == pool])
+        for pool in dict.fromkeys(job.pool for job in still):
+            self._send(pool, [job for job in still if job.pool == pool], on_the_way)
+        self._turns = {pool: turns for pool, turns in self._turns.items() if pool in {job.pool for job in still}}
 
     def _plan(self, job: Job) -> None:
         try:
@@ -123,13 +142,12 @@ class Dispatcher:
         except FailedError as error:
             self._fail(job, str(error))
 
-    def _advance(self, job: Job, dead: frozenset[str], resend: bool) -> Job | None:
-        """One running job; None once it does not run any more."""
+    def _advance(self, job: Job, active: Sequence[Chunk], dead: frozenset[str], resend: bool) -> Job | None:
+        """One running job with its sent and running chunks; None once it does not run any more."""
         counts = self._jobs.count_chunks(job.id)
         if _answered(counts) == job.products:
             self._end(job, failed=sum(sums["failed"] for sums in counts.values()))
             return None
-        active = self._jobs.chunks(job.id, states.ACTIVE_CHUNKS)
         job = self._recovery.take_back(job, active, counts, dead=dead, resend=resend, now=self._clock())
         if attempts.failing(job):
             self._fail(job, job.error)
@@ -166,19 +184,37 @@ class Dispatcher:
                 planning.add_children(self._jobs, self._objects, job, parent)
                 self._complete_splits.add(parent.id)
 
-    def _send(self, pool: str, jobs: Sequence[Job]) -> None:
+    def _send(self, pool: str, jobs: Sequence[Job], on_the_way: Collection[str]) -> None:
         most = self._settings.dispatch.window_chunks
         by_id = {job.id: job for job in jobs}
         counts = {job.id: self._jobs.count_chunks(job.id) for job in jobs}
+        turns = self._turns.setdefault(pool, Turns())
+        turns.keep(list(by_id))
+        self._settle(turns, on_the_way)
         room = most - sum(chunks_in(c, *states.ACTIVE_CHUNKS) for c in counts.values())
         if room <= 0:
             return
         groups = {job.id: deque(self._groups(job, counts[job.id])) for job in jobs}
-        for job_id, group in sending.take_turns(groups, room, self._last_served.get(pool, "")):
-            sent = [chunk for chunk in group if self._jobs.swap_chunk(chunk, states.send(chunk))]
+        for job_id, group in sending.take_turns(groups, room, turns):
+            sent = [new for chunk in group if self._jobs.swap_chunk(chunk, new := states.send(chunk))]
             if sent:
-                self._queue.send(sending.message(by_id[job_id], sent))
-            self._last_served[pool] = job_id
+                self._hand_over(sending.message(by_id[job_id], sent), sent)
+                self.sent[pool] += 1
+
+    def _hand_over(self, message: Mapping[str, Any], sent: Sequence[Chunk]) -> None:
+        """Send a message; its chunks wait again where the queue is away. Raises StoreUnavailableError."""
+        try:
+            self._queue.send(message)
+        except StoreUnavailableError:
+            for chunk in sent:
+                self._jobs.swap_chunk(chunk, states.resend(chunk))
+            raise
+
+    def _settle(self, turns: Turns, on_the_way: Collection[str]) -> None:
+        """Let chunks that were sent and are on their way no more say what they took."""
+        for chunk_id in turns.on_the_way():
+            if chunk_id not in on_the_way:
+                turns.settle(self._jobs.chunk(chunk_id))
 
     def _groups(self, job: Job, counts: Counts) -> list[list[Chunk]]:
         """The messages that pending chunks make; those due for it are split or quarantined instead."""
@@ -203,7 +239,8 @@ class Dispatcher:
             [Outcome(job=job.id, product=product, position=chunk.position, chunk=chunk.id, error=error)]
         )
         (stored,) = self._jobs.outcomes(job.id, after=chunk.position - 1, limit=1)
-        self._jobs.swap_chunk(chunk, states.quarantine(chunk, answered=not stored.error))
+        if self._jobs.swap_chunk(chunk, states.quarantine(chunk, answered=not stored.error)):
+            self.quarantined += 1
 
 
 def _answered(counts: Counts) -> int:

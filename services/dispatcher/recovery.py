@@ -1,5 +1,6 @@
 """Noticing lost chunks and deciding what their loss means. Rules: `shared.domain.attempts`; here is only the memory."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -45,6 +46,7 @@ class Recovery:
         self._settings = settings
         self._leases: dict[str, Leases] = {}
         self._memory: dict[str, _Memory] = {}
+        self.taken_back: Counter[str] = Counter()  # chunks by pool whose worker was lost, since the start
 
     def forget(self) -> None:
         """Start anew after a store error: every lease gets its whole time again, and nothing undecided counts."""
@@ -141,6 +143,7 @@ class Recovery:
             new = states.lose_uncounted(chunk, error=words)
         if not self._jobs.swap_chunk(chunk, new):  # it was finished, handed back or kept alive after all
             return job
+        self.taken_back[job.pool] += 1
         if verdict != "outage":
             memory.decided[chunk.id] = _Decided(now, done, verdict == "counted")
         if verdict == "unready":

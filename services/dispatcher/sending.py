@@ -1,9 +1,10 @@
-"""Which chunk goes next: a bounded window per pool, turns between jobs, messages of consecutive chunks."""
+"""Which chunk goes next: a bounded window per pool, fair turns between jobs, messages of consecutive chunks."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from services.dispatcher.turns import Turns
 from shared.domain.records import SCHEMA, Chunk, Job
 
 
@@ -20,23 +21,19 @@ def messages(pending: Sequence[Chunk], most: int) -> Iterator[list[Chunk]]:
         yield group
 
 
-def take_turns(groups: dict[str, deque[list[Chunk]]], room: int, last: str) -> Iterator[tuple[str, list[Chunk]]]:
-    """One message of each job in turn, beginning after the job served `last`, until `room` chunks are on the way.
+def take_turns(groups: dict[str, deque[list[Chunk]]], room: int, turns: Turns) -> Iterator[tuple[str, list[Chunk]]]:
+    """Messages, each of the job whose turn it is, until `room` chunks are on the way.
 
-    `groups` are the messages of each job, oldest job first; they are used up.
+    `groups` are the messages of each job, oldest job first; they are used up. What is given is charged.
     """
-    turns = deque(groups)
-    if last in turns:
-        turns.rotate(-list(turns).index(last) - 1)
-    while turns and room > 0:
-        job = turns.popleft()
-        if groups[job]:
-            group = groups[job].popleft()[:room]
-            room -= len(group)
-            turns.append(job)
-            yield job, group
+    while room > 0 and (waiting := [job for job, left in groups.items() if left]):
+        job = turns.next(waiting)
+        group = groups[job].popleft()[:room]
+        room -= len(group)
+        turns.charge(job, group)
+        yield job, group
 
 
 def message(job: Job, group: Sequence[Chunk]) -> dict[str, Any]:
     """What a worker is sent: keys only."""
-    return {"schema": SCHEMA, "job": job.id, "chunks": [chunk.id for chunk in group]}
+    return {"schema": SCHEMA, "pool": job.pool, "job": job.id, "chunks": [chunk.id for chunk in group]}

@@ -25,10 +25,7 @@ def main() -> int:
     logs.to_stderr(settings.telemetry.log_format)
     registry = CollectorRegistry()
     service = Service(wiring.stores(settings), wiring.launcher(settings), settings, registry)
-    if not settings.telemetry.port:
-        service.run(stop)
-        return 0
-    end = telemetry.serve(settings.telemetry.host, settings.telemetry.port, registry, service.checks())
+    end = telemetry.serve_if_asked(settings.telemetry, registry, service.checks())
     try:
         service.run(stop)
     finally:
