@@ -48,7 +48,11 @@ def stores(settings: Settings) -> Stores:
 
 
 def queue(settings: Settings) -> Queue:
-    """The transport to scoring workers: here one supervised child process."""
+    """The transport to scoring workers: one supervised child process, or Celery on Redis."""
+    if settings.queue:
+        from shared.adapters.celery_queue import CeleryQueue
+
+        return CeleryQueue(settings.queue)
     return ChildQueue(
         [sys.executable, "-m", "workers.scoring"],
         environment=COMPUTING | to_environment(settings),
