@@ -70,7 +70,7 @@ class ScoringSettings:
     resident_seconds: float = (
         600.0  # after a message, go on with sent chunks of the ensemble in memory at most this long
     )
-    resident_engines: int = 2  # ensembles kept in memory: a job and the one-off questions beside it
+    resident_bytes: int = 8 * 2**30  # weights and tables kept in memory: 14 large networks take 4 GiB
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from celery.signals import worker_ready
-
 from shared.adapters import celery_queue
 
 url, pool, seen = sys.argv[1:]
@@ -37,7 +35,7 @@ def answer(question: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 if __name__ == "__main__":
-    worker_ready.connect(lambda **_: Path(f"{seen}.{pool}.ready").touch(), weak=False)
     app = celery_queue.application(url)
     celery_queue.register(app, handle, answer)
-    app.worker_main(celery_queue.worker_arguments(pool))
+    ready = Path(f"{seen}.{pool}.ready")
+    celery_queue.work(app, pool, celery_queue.Hooks(turned=ready.touch))

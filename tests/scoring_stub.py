@@ -123,6 +123,8 @@ class StubEngine:
     batch_images: int = 8
     on_poison: Callable[[int], None] = kill_simulated
     on_product: Callable[[int], None] = lambda _: None
+    on_batch: Callable[[], None] = lambda: None
+    bytes: int = 1
     scored: list[int] = field(default_factory=list)
     closed: bool = False
 

@@ -10,10 +10,11 @@ import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import redis
-from celery import Celery
+from celery import Celery, bootsteps, signals
 from kombu.exceptions import OperationalError
 
 from shared.domain.errors import FailedError, StoreUnavailableError
@@ -64,10 +65,43 @@ def application(url: str) -> Celery:
     return app
 
 
-def worker_arguments(pool: str) -> list[str]:
-    """The command line of a pool's worker: one child that computes, and no talk among workers."""
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What a worker process wants to know: its loop has turned, a child begins (called in it), and it is to stop."""
+
+    turned: Callable[[], None] = lambda: None
+    child_begins: Callable[[], None] = lambda: None
+    stopping: Callable[[], None] = lambda: None
+
+
+def work(app: Celery, pool: str, hooks: Hooks, *, turn_seconds: float = 5.0) -> None:
+    """Take a pool's messages until SIGTERM: one child computes, this process only fetches. Needs the main thread."""
+
+    def begin(**_: Any) -> None:
+        hooks.child_begins()
+
+    def stop(**_: Any) -> None:
+        hooks.stopping()
+
+    class Turns(bootsteps.StartStopStep):
+        """A timer of the consumer's loop: it stands still when the loop does."""
+
+        requires = ("celery.worker.consumer.tasks:Tasks",)
+
+        def start(self, consumer: Any) -> None:
+            hooks.turned()
+            self.timer = consumer.timer.call_repeatedly(turn_seconds, hooks.turned, priority=10)
+
+        def stop(self, _: Any) -> None:
+            if timer := getattr(self, "timer", None):
+                timer.cancel()
+
+    signals.worker_process_init.connect(begin, weak=False)
+    signals.worker_shutting_down.connect(stop, weak=False)
+    app.steps["consumer"].add(Turns)
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-    return ["worker", "--pool=prefork", "--concurrency=1", f"--queues={queue_name(pool)}", "--loglevel=WARNING", *quiet]
+    arguments = ["--pool=prefork", "--concurrency=1", f"--queues={queue_name(pool)}", "--loglevel=WARNING"]
+    app.worker_main(["worker", *arguments, *quiet])
 
 
 def register(

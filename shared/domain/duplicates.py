@@ -54,6 +54,11 @@ class DuplicateTable:
         """Number of classes."""
         return len(self.class_totals)
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that its arrays take."""
+        return self.images.nbytes + self.products.nbytes + self.class_totals.nbytes
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Overrides:

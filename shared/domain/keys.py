@@ -94,6 +94,11 @@ class KeyCounts:
     def __len__(self) -> int:
         return len(self.key)
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that its arrays take."""
+        return self.key.nbytes + self.start.nbytes + self.class_index.nbytes + self.count.nbytes
+
     def find(self, keys: UInt64) -> Int64:
         """The row of each key, -1 for one that is not here: uint64[m, 2] -> int64[m]. Compares all 128 bits."""
         high, low = self.key[:, 0], self.key[:, 1]

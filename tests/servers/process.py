@@ -64,6 +64,11 @@ class Process:
                 raise ProcessError(f"{self.name} is not ready after {START_SECONDS:.0f} s{self.log()}")
             time.sleep(0.02)
 
+    @property
+    def pid(self) -> int:
+        """Of the command itself."""
+        return self._pid
+
     def running(self) -> bool:
         """Whether it has not ended, frozen or not."""
         return self._guard is not None and self._guard.poll() is None

@@ -158,7 +158,7 @@ def test_kept_scores_are_named_by_the_chunk(scene: Scene) -> None:
 
 
 def test_the_last_used_engines_stay_in_memory(tmp_path: Path) -> None:
-    scene = Scene(tmp_path, [1] * 4, settings=Settings(scoring=ScoringSettings(resident_engines=2)))
+    scene = Scene(tmp_path, [1] * 4, settings=Settings(scoring=ScoringSettings(resident_bytes=2)))
     for number in (2, 3):
         scene.jobs.create(new_job(scene.manifest, id=f"job{number}", ensemble=f"e{number}"))
     scene.steps(2)

@@ -39,7 +39,7 @@ def main(engines: Callable[[Stores, Settings], EngineFactory] = engine_factory) 
     threading.Thread(target=_read, args=(worker, lines), daemon=True).start()
     threading.Thread(target=_wait_for_sigterm, args=(terminated, worker), daemon=True).start()
     _say(answers_to, {"hello": worker_id})
-    answers = Answers(stores, settings)
+    answers = Answers(stores, settings, worker.residents)
     while True:
         line = json.loads(lines.get())
         if "question" in line:

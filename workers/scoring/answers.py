@@ -10,19 +10,22 @@ from shared.domain.records import SCHEMA, JobOptions
 from shared.ports import Clock, Stores
 from shared.settings import Settings
 from workers.scoring.loading import load_ready
+from workers.scoring.residents import Residents
 
 if TYPE_CHECKING:
     from workers.scoring.engine import Engine
 
 
 class Answers:
-    """Answers by one ensemble version at a time, kept in memory between questions."""
+    """Answers by ensemble versions that stay in memory beside those of jobs."""
 
-    def __init__(self, stores: Stores, settings: Settings, *, clock: Clock = time.perf_counter) -> None:
+    def __init__(
+        self, stores: Stores, settings: Settings, residents: "Residents[Any]", *, clock: Clock = time.perf_counter
+    ) -> None:
         self._stores = stores
         self._settings = settings
+        self._residents = residents
         self._clock = clock
-        self._engine: tuple[tuple[str, str], Engine] | None = None
 
     def answer(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """`ensemble`, `version` (empty: the current one) and `uploads`, object keys, give predictions per combination.
@@ -50,15 +53,20 @@ class Answers:
 
     def _engine_of(self, name: str, asked: str) -> "Engine":
         version = self._stores.runs.version(name, asked)
-        key = (version.name, version.version)
-        if self._engine is None or self._engine[0] != key:
-            if self._engine is not None:
-                self._engine[1].close()
+
+        def load() -> "Engine":
             table = bool(version.duplicate_table)
             options = JobOptions(
                 image_duplicates=version.document["image_duplicates"] if table else "none",
                 product_duplicates=version.document["product_duplicates"] if table else "none",
                 skip_decided=False,
             )
-            self._engine = (key, load_ready(self._stores, self._settings, version, options))
-        return self._engine[1]
+            return load_ready(self._stores, self._settings, version, options)
+
+        engine: Engine = self._residents.use((version.name, version.version), load)
+        return engine
+
+    def warm(self, ensemble: str) -> None:
+        """Have an ensemble, NAME or NAME@VERSION, in memory before it is asked."""
+        name, _, version = ensemble.partition("@")
+        self._engine_of(name, version)

@@ -64,6 +64,8 @@ class ChunkResult:
     precision: str
     halvings: int  # how often memory ran out during this chunk
     scores: dict[str, npt.NDArray[Any]] | None = None
+    views: int = 1
+    device_bytes: int = 0  # memory of the device in use; 0 on a CPU
 
 
 def nothing_left(key: str) -> ChunkResult:

@@ -38,6 +38,10 @@ def _ignore(_: int) -> None:
     """Nobody wants to know."""
 
 
+def _nothing() -> None:
+    """Nobody waits for it."""
+
+
 class Network(Protocol):
     """A member ready to run: in eval mode on the device, float32, with mean and deviation filled in."""
 
@@ -84,6 +88,7 @@ class Engine:
         self.device = on.device
         self.precision = resolve_precision(on.precision, on.device)
         self.on_halved = on_halved
+        self.on_batch: Callable[[], None] = _nothing
         self._networks = [networks[name] for name in members]
         self._views = [views.parse(name) for name in ensemble.views]
         self._combinations = list(ensemble.combinations)
@@ -137,6 +142,12 @@ class Engine:
         """Run one empty batch, so that the engine is ready and `batch_images` fits. Raises DeviceTooSmallError."""
         while self._out_of_memory(self._run_empty_batch):
             self.batch_images = self._half(self.batch_images)
+
+    @property
+    def bytes(self) -> int:
+        """Of weights, on the device, and of the duplicate table, beside it."""
+        tensors = [t for network in self._networks for t in network.module.state_dict().values()]
+        return sum(int(t.nbytes) for t in tensors) + (self._table.nbytes if self._table is not None else 0)
 
     def close(self) -> None:
         """End the decoding threads."""
@@ -231,9 +242,12 @@ class Engine:
             precision=self.precision,
             halvings=0,
             scores=results.scores() if self._keep_scores else None,
+            views=len(self._views),
+            device_bytes=torch.cuda.memory_allocated(self.device) if self.device.type == "cuda" else 0,
         )
 
     def _forward(self, buffers: InputBuffers) -> Tensor:
+        self.on_batch()
         outputs = []
         for network in self._networks:
             given, inputs = network.input, buffers.normalised(network.input.size)

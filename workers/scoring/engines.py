@@ -1,6 +1,5 @@
 """The engines a worker keeps in memory, and the shape in which a job's first one decides for all others."""
 
-from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator
 from typing import Protocol
 
@@ -9,6 +8,7 @@ from shared.domain.errors import ShelverError
 from shared.domain.records import Job, JobOptions
 from shared.ports import Jobs
 from workers.scoring.chunks import ChunkInput, ChunkResult
+from workers.scoring.residents import Residents
 
 
 class CannotRunError(ShelverError):
@@ -20,6 +20,11 @@ class Engine(Protocol):
 
     precision: str
     batch_images: int  # shrinks when memory runs out; may be set between runs
+    on_batch: Callable[[], None]  # called when a batch went through
+
+    @property
+    def bytes(self) -> int:
+        """Of its weights and tables."""
 
     def run(self, chunks: Iterator[ChunkInput], /) -> Generator[ChunkResult, None, None]:
         """Score chunks in order; the next ones are pulled while one is on the device."""
@@ -43,18 +48,17 @@ def resident(job: Job) -> Resident:
 
 
 class Engines:
-    """The last used engines, at most `limit`."""
+    """The engines of jobs among those in memory."""
 
-    def __init__(self, jobs: Jobs, factory: EngineFactory, on_halved: OnHalved, limit: int) -> None:
+    def __init__(self, jobs: Jobs, factory: EngineFactory, on_halved: OnHalved, residents: Residents["Engine"]) -> None:
         self._jobs = jobs
         self._factory = factory
         self._on_halved = on_halved
-        self._limit = limit
-        self._engines: OrderedDict[Resident, Engine] = OrderedDict()
+        self._residents = residents
 
     def has(self, job: Job) -> bool:
         """Whether an engine that can run the job is in memory."""
-        engine = self._engines.get(resident(job))
+        engine = self._residents.get(resident(job))
         return engine is not None and job.precision in ("", engine.precision)
 
     def of(self, job_id: str) -> Engine:
@@ -76,21 +80,14 @@ class Engines:
 
     def clear(self) -> None:
         """Free everything."""
-        while self._engines:
-            self._engines.popitem(last=False)[1].close()
+        self._residents.clear()
 
     def _engine(self, job: Job) -> Engine:
         key = resident(job)
-        if self.has(job):
-            self._engines.move_to_end(key)
-            return self._engines[key]
-        if key in self._engines:
-            self._engines.pop(key).close()
-        while len(self._engines) >= self._limit:
-            self._engines.popitem(last=False)[1].close()
-        engine = self._factory(job, self._on_halved)
+        if not self.has(job):
+            self._residents.drop(key)
+        engine = self._residents.use(key, lambda: self._factory(job, self._on_halved))
         if job.precision not in ("", engine.precision):
-            engine.close()
+            self._residents.drop(key)
             raise CannotRunError(f"this worker runs {engine.precision}, the job was begun in {job.precision}")
-        self._engines[key] = engine
         return engine

@@ -20,12 +20,14 @@ from shared.domain.records import SCHEMA, Chunk, Job
 from shared.ports import Clock, Jobs, Objects
 from shared.settings import Settings
 from shared.swaps import update_job
-from workers.scoring import copying, writing
+from workers.scoring import copying, telling, writing
 from workers.scoring.chunks import ChunkInput, ChunkResult, nothing_left
 from workers.scoring.claims import Claims
 from workers.scoring.copying import Prepared
 from workers.scoring.engines import CannotRunError, Engine, EngineFactory, Engines
 from workers.scoring.reading import ChunkReader
+from workers.scoring.residents import Residents
+from workers.scoring.telling import Tell
 
 log = logging.getLogger(__name__)
 
@@ -50,15 +52,23 @@ class Worker:
         settings: Settings,
         *,
         worker_id: str,
+        pool: str = "",
+        tell: Tell = telling.nobody,
         clock: Clock = time.monotonic,
     ) -> None:
+        """`pool` is whose chunks are taken straight from the rows; empty: any. `tell` gets what there is to tell."""
         self._jobs = jobs
         self._objects = objects
         self._settings = settings
         self._clock = clock
         self._reader = ChunkReader(objects)
         self.claims = Claims(jobs, worker_id, settings.leases.beat_seconds)
-        self.engines = Engines(jobs, engine_factory, self._halved, settings.scoring.resident_engines)
+        self.residents: Residents[Any] = Residents(
+            settings.scoring.resident_bytes, lambda seconds, size: tell(telling.loaded(seconds, size))
+        )
+        self.engines = Engines(jobs, engine_factory, self._halved, self.residents)
+        self._pool = pool
+        self._tell = tell
         self._job = ""
         self._stopped = threading.Event()
         self._prepared: dict[str, Prepared] = {}  # by chunk, of those of the pipeline
@@ -91,7 +101,7 @@ class Worker:
 
     def _sent_of_resident(self) -> tuple[str, list[str]]:
         for job in reversed(self._jobs.jobs(("running",))):
-            if self.engines.has(job):
+            if self._pool in ("", job.pool) and self.engines.has(job):
                 sent = in_order(self._jobs.chunks(job.id, ("sent",)))[: self._settings.dispatch.message_chunks]
                 if sent:
                     return job.id, [c.id for c in sent if not c.solo] or [sent[0].id]
@@ -108,10 +118,12 @@ class Worker:
                     self._pipeline(*first, waiting)
         except CannotRunError as error:
             self._insist(partial(self.claims.hand_back, str(error)))
+            self._tell(telling.let_go("handed back"))
             self._stopped.wait(MOST_BACK_OFF)  # whoever can run it should find it first
         except StoreUnavailableError as error:
             log.warning("handing back: %s", error)
             self._insist(self.claims.hand_back)
+            self._tell(telling.let_go("handed back"))
 
     def _first(self, job_id: str, chunk_id: str) -> tuple[Job, Chunk] | None:
         """Claim a chunk to begin a pipeline with; None when it, or its job, is not to be run any more."""
@@ -131,6 +143,7 @@ class Worker:
             if not self._prepare(job, first):
                 return
             engine = self._patiently(partial(self.engines.of, job.id))
+            engine.on_batch = lambda: self._tell(telling.moved())
             self.claims.ready = True
             self.claims.beat()  # at once: from now on a loss may be the chunk's own doing
             # closed before anything is given up: its look-ahead must claim nothing afterwards
@@ -146,6 +159,7 @@ class Worker:
             self.claims.ready = self.claims.ready and not understood
             words = str(error) or type(error).__name__
             self._insist(partial(self.claims.give_up, words))
+            self._tell(telling.let_go("given up"))
             waiting.clear()
             if not understood:
                 raise EngineFailedError(words) from error
@@ -197,9 +211,11 @@ class Worker:
         chunk = self.claims.mine(result.key)
         if chunk is None:
             return
-        state = self._jobs.job(chunk.job).state
-        if state != "running":
-            self.claims.end(chunk, states.cancel_chunk if state == "cancelling" else states.hand_back)
+        job = self._jobs.job(chunk.job)
+        if job.state != "running":
+            cancelling = job.state == "cancelling"
+            self.claims.end(chunk, states.cancel_chunk if cancelling else states.hand_back)
+            self._tell(telling.let_go("cancelled" if cancelling else "handed back"))
             return
         began = self._clock()
         kept = writing.scores(result)
@@ -210,7 +226,9 @@ class Worker:
         self._jobs.add_outcomes(writing.outcomes(chunk, prepared, result))
         seconds = prepared.seconds | {"write": self._clock() - began}
         change = partial(writing.finished, result=result, copied=len(prepared.copied), seconds=seconds, scores_key=key)
-        self.claims.end(chunk, change)
+        if self.claims.end(chunk, change):
+            policies = {"images": job.options.image_duplicates, "products": job.options.product_duplicates}
+            self._tell(telling.done(change(chunk), result, policies))
         self._prepared.pop(chunk.id, None)
 
     def _halved(self, batch_images: int) -> None:
