@@ -19,7 +19,7 @@ from shared.domain import retention
 from shared.domain.errors import BadInputError
 from shared.domain.records import Run
 from shared.domain.runs import process_name
-from shared.dumps import Buckets
+from shared.dumps import S3, Buckets
 from shared.ports import Launcher, Objects, Queue, Stores
 from shared.settings import Settings, to_environment
 from shared.telemetry import Check
@@ -31,11 +31,17 @@ Seen on 2 cores (resnet18 training): no difference on an idle machine, 33-44 ima
 
 def objects(settings: Settings) -> Objects:
     """The object store alone: all that a training process gets."""
+    if settings.objects:
+        bucket, _, prefix = settings.objects.removeprefix(S3).partition("/")
+        return _s3(settings, bucket, prefix)
     return DirectoryObjects(settings.home / "objects")
 
 
 def stores(settings: Settings) -> Stores:
-    """All stores of the settings."""
+    """All stores of the settings. Raises BadInputError for a document store that this release has no adapter for."""
+    if settings.catalog:
+        reason = "this release keeps documents in SQLite only"
+        raise BadInputError("SHELVER_CATALOG", reason, remedy="unset it")
     database = settings.home / "shelver.sqlite"
     return Stores(
         objects(settings),
@@ -65,14 +71,22 @@ def launcher(settings: Settings) -> Launcher:
     return SubprocessLauncher(settings.home / "processes", environment=COMPUTING | to_environment(settings))
 
 
-def buckets(settings: Settings) -> Buckets:  # noqa: ARG001 - what S3 needs is in them
+def buckets(settings: Settings) -> Buckets:
     """Other buckets of the installation's S3 server, for dumps and weights that lie there."""
 
     def bucket(name: str) -> Objects:
-        reason = "no S3 server is configured"
-        raise BadInputError(f"s3://{name}", reason, remedy="set SHELVER_OBJECTS=s3://..., or name a file")
+        if not settings.objects:
+            reason = "no S3 server is configured"
+            raise BadInputError(f"s3://{name}", reason, remedy="set SHELVER_OBJECTS=s3://..., or name a file")
+        return _s3(settings, name, "")
 
     return bucket
+
+
+def _s3(settings: Settings, bucket: str, prefix: str) -> Objects:
+    from shared.adapters.s3 import S3Objects
+
+    return S3Objects(settings.s3, bucket, prefix)
 
 
 def checks(stores: Stores, queue: Queue | None = None) -> dict[str, Check]:

@@ -9,8 +9,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from shared.adapters import object_keys
 from shared.adapters.growing_file import GrowingFile
-from shared.domain.errors import BadInputError, NotFoundError, StoreUnavailableError
+from shared.domain.errors import NotFoundError, StoreUnavailableError
 
 _PARTIAL = ".partial"  # where files grow; no key starts with a dot
 _MOVES = 100  # tries to move a file into a folder that deletes remove as empty meanwhile
@@ -100,10 +101,7 @@ class DirectoryObjects:
                     folder.rmdir()
 
     def _path(self, key: str) -> Path:
-        parts = key.split("/")
-        if "\0" in key or any(not part or part.startswith(".") for part in parts):
-            raise BadInputError(repr(key), "is no object key", remedy="use names without leading dots, joined by '/'")
-        return self._root.joinpath(*parts)
+        return self._root.joinpath(*object_keys.parts(key))
 
     @contextmanager
     def _found(self, key: str) -> Iterator[None]:

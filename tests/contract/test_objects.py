@@ -5,13 +5,18 @@ from pathlib import Path
 import pytest
 
 from shared.adapters.directory import DirectoryObjects
+from shared.adapters.s3 import S3Objects
 from shared.domain.errors import BadInputError, NotFoundError
 from shared.ports import Objects
+from tests.servers.places import Bucket
 
 
-@pytest.fixture(params=["directory"])
+@pytest.fixture(params=["directory", "minio", "versity"])
 def objects(request: pytest.FixtureRequest, tmp_path: Path) -> Objects:
-    return {"directory": DirectoryObjects}[request.param](tmp_path / "objects")
+    if request.param == "directory":
+        return DirectoryObjects(tmp_path / "objects")
+    bucket: Bucket = request.getfixturevalue(f"{request.param}_bucket")
+    return S3Objects(bucket.s3, bucket.objects.removeprefix("s3://"), "below")
 
 
 def test_what_is_put_is_read(objects: Objects) -> None:
@@ -153,6 +158,7 @@ def test_of_several_writers_one_wins_whole(objects: Objects) -> None:
     assert list(objects.list("")) == ["folder/k"]
 
 
+@pytest.mark.parametrize("objects", ["directory", "minio"], indirect=True)  # versitygw's folders disturb its writers
 def test_writers_and_deleters_of_one_folder_do_not_disturb_each_other(objects: Objects) -> None:
     def work(name: str) -> None:
         for _ in range(40):
