@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+from prometheus_client import CollectorRegistry
 
 from services.gateway.authentication import new_key
 from services.gateway.service import Service
@@ -78,7 +79,8 @@ def gateway(home: Path, **changes: Any) -> Iterator[Scene]:
     settings = replace(Settings(home=home), gateway=served)
     stores = wiring.stores(settings)
     queue = AnsweringQueue(stores.objects)
-    service = Service(stores, queue, wiring.buckets(settings), settings, wiring.checks(stores, queue))
+    checks = wiring.checks(stores, queue)
+    service = Service(stores, queue, wiring.buckets(settings), settings, CollectorRegistry(), checks)
     stop = threading.Event()
     thread = threading.Thread(target=service.run, args=(stop,))
     thread.start()

@@ -4,6 +4,8 @@ import signal
 import sys
 import threading
 
+from prometheus_client import CollectorRegistry
+
 from services.gateway.service import Service
 from shared import logs, wiring
 from shared.domain.errors import BadInputError, ShelverError
@@ -19,7 +21,8 @@ def main() -> int:
         settings = from_environment()
         logs.to_stderr(settings.telemetry.log_format)
         stores, queue = wiring.stores(settings), wiring.queue(settings)
-        service = Service(stores, queue, wiring.buckets(settings), settings, wiring.checks(stores, queue))
+        checks = wiring.checks(stores, queue)
+        service = Service(stores, queue, wiring.buckets(settings), settings, CollectorRegistry(), checks)
         try:
             service.run(stop)
         finally:

@@ -34,9 +34,15 @@ class Service:
     """Serves the API on `settings.gateway.host` and `.port` until it is told to stop."""
 
     def __init__(
-        self, stores: Stores, queue: Queue, buckets: Buckets, settings: Settings, checks: Mapping[str, Check]
+        self,
+        stores: Stores,
+        queue: Queue,
+        buckets: Buckets,
+        settings: Settings,
+        registry: CollectorRegistry,
+        checks: Mapping[str, Check],
     ) -> None:
-        registry = CollectorRegistry()
+        """`registry` is what /metrics tells, `checks` what /readyz asks."""
         self._context = Context(stores, queue, buckets, settings, GatewayMetrics(registry))
         gateway = settings.gateway
         config = uvicorn.Config(
