@@ -34,6 +34,8 @@ class Leadership:
         if self._mine is not None:
             return self._take(self._mine, replace(self._mine, beat=self._mine.beat + 1), now)
         row = self._leases.lease(self._name)
+        if row.holder == self._holder:  # a store was away, and nobody took over meanwhile
+            return self._take(row, replace(row, beat=row.beat + 1), now)
         if row != self._seen:
             self._seen, self._since = row, now
         if row.holder and now - self._since < self._lease_seconds:

@@ -5,13 +5,14 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import typer
 
 from services.cli.verbs import app
 from shared import ensemble_file
 
 REPOSITORY = Path(__file__).parent.parent.parent
 DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"]
-VERBS = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+VERBS = set(typer.main.get_command(app).commands)
 
 
 def text(name: str) -> str:

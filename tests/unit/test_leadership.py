@@ -82,6 +82,18 @@ def test_after_a_store_was_away_a_follower_waits_a_whole_lease_time_again(make: 
     assert second.lead()
 
 
+def test_after_an_outage_the_leader_goes_on_unless_it_was_replaced(make: Make, clock: VirtualClock) -> None:
+    first, second = make("a"), make("b")
+    assert first.lead()
+    first.forget()
+    assert first.lead()
+    first.forget()
+    assert not second.lead()
+    clock.sleep(LEASE)
+    assert second.lead()
+    assert not first.lead()
+
+
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0.0, 3.0)), max_size=60))
 def test_whoever_comes_there_is_one_term_per_leader(visits: list[tuple[str, float]]) -> None:
     clock, rows = VirtualClock(), Rows()
