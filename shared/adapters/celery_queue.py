@@ -24,11 +24,13 @@ DEFAULT_POOL = "default"
 
 _VISIBILITY_SECONDS = 900  # set in all three places: the shortest counts
 _CONNECT_SECONDS = 3.0
+_READ_SECONDS = 30.0  # without a byte: the connection is dead; waiting for messages is done in shorter turns
 _REPLY_SECONDS = 60  # an answer that nobody fetches is gone by then
 _TRANSPORT = {
     "visibility_timeout": _VISIBILITY_SECONDS,
     "socket_keepalive": True,
     "socket_connect_timeout": _CONNECT_SECONDS,
+    "socket_timeout": _READ_SECONDS,
     "health_check_interval": 25,
     "retry_on_timeout": True,
 }
