@@ -6,7 +6,7 @@ STAMP := .venv/installed
 BIND ?= 127.0.0.1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint test test servers-gpu bench requirements clean
+.PHONY: help setup demo lint test test-gpu soak servers bench requirements clean
 
 help: ## print this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -35,6 +35,9 @@ test: lint ## lint, then all tests
 
 test-gpu: $(STAMP) ## the tests that need a GPU
 	$(BIN)/pytest tests/gpu/gpu_*.py
+
+soak: $(STAMP) ## every fault of the whole system 10 times, at other moments each time (10 minutes on 2 cores)
+	TEST_ROUNDS=10 $(BIN)/pytest tests/faults/system
 
 servers: $(STAMP) ## bring up Redis, MongoDB's protocol and two of S3 until Ctrl-C, on BIND=127.0.0.1
 	@$(BIN)/python -m tests.servers --bind $(BIND)
