@@ -11,6 +11,8 @@ from typing import Any
 from shared.domain.errors import BadInputError
 
 _PREFIX = "SHELVER_"
+_OF_COMMANDS = ("SHELVER_SERVER", "SHELVER_KEY")
+"""Options of the command line, which has them from the environment by itself; services have no use for them."""
 _SWITCH = {"true": True, "True": True, "1": True, "false": False, "False": False, "0": False}
 _WHERE = {"catalog": ("mongodb", "mongodb+srv"), "objects": ("s3",), "queue": ("redis", "rediss")}
 """Settings that choose an adapter, and the schemes of those on servers."""
@@ -181,7 +183,7 @@ def examine(environment: Mapping[str, str] | None = None) -> tuple[Settings, lis
     places = {name: given.get(f"{_PREFIX}{name}".upper(), "") for name in _WHERE}
     home = Path(given.get("SHELVER_HOME") or "shelver-data")
     settings = Settings(home, places["catalog"], places["objects"], places["queue"])
-    known = {"SHELVER_HOME", *(f"{_PREFIX}{name}".upper() for name in _WHERE)}
+    known = {"SHELVER_HOME", *_OF_COMMANDS, *(f"{_PREFIX}{name}".upper() for name in _WHERE)}
     faults = [fault for name, place in places.items() if (fault := _misplaced(name, place))]
     for group in fields(Settings):
         if group.name in ("home", *_WHERE):

@@ -63,9 +63,13 @@ class Scene:
 
     def client(self, scope: str = "submit", tenant: str = "shop") -> httpx2.Client:
         """A client with a key of its own."""
+        return self.bare(self.secret(scope, tenant))
+
+    def secret(self, scope: str = "submit", tenant: str = "shop") -> str:
+        """That of a new key."""
         key, secret = new_key(tenant, (scope,), "", time.time())
         self.stores.keys.add_key(key)
-        return self.bare(secret)
+        return secret
 
     def bare(self, secret: str = "") -> httpx2.Client:
         headers = {"Authorization": f"Bearer {secret}"} if secret else {}

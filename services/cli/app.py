@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, closing
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,23 +17,60 @@ from shared.domain.errors import BadInputError
 from shared.ports import Stores
 from shared.settings import Settings, examine
 
+if TYPE_CHECKING:
+    from services.cli.place import Place
+
 app = typer.Typer(
     help="Sorts product photographs into a shop's category tree.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
+    add_completion=False,  # its two options would take more of the screen than any verb
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 
 
+_ANYWHERE = ("--home", "--server", "--key")
+"""Options of every verb, each with a value."""
+
+
 @dataclass
 class Session:
-    """One invocation: its settings, and its stores once a verb needs them."""
+    """One invocation: the stores of a home, opened once a verb needs them, or the gateway that it asks instead."""
 
-    settings: Settings
+    home_settings: Settings
     faults: Sequence[BadInputError] = ()
     """What is wrong with the settings of the environment: only `doctor` goes on in spite of it."""
+    verb: str = ""
+    server: str = ""
+    """Address of a gateway; empty: the home."""
+    key: str = field(default="", repr=False)
+    leaving: ExitStack = field(default_factory=ExitStack)
+    """What is open until the verb ends."""
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the home. Raises BadInputError where a server is asked, which has a home of its own."""
+        if self.server:
+            raise BadInputError(
+                "--server",
+                f"`{self.verb}` works on the stores of this machine only",
+                remedy="leave --server out and unset SHELVER_SERVER",
+            )
+        return self.home_settings
+
+    @cached_property
+    def place(self) -> "Place":
+        """Where the verbs work that a gateway knows too."""
+        if self.server:
+            from services.cli.client import Client  # httpx2 would slow every other verb down
+            from services.cli.there import There
+
+            return There(self.leaving.enter_context(closing(Client(self.server, self.key))))
+        from services.cli.here import Here
+
+        return Here(self)
 
     @cached_property
     def stores(self) -> Stores:
@@ -76,6 +113,15 @@ def start(
         Path | None,
         typer.Option(help="Folder of the stores; or SHELVER_HOME.", show_default="shelver-data"),
     ] = None,
+    server: Annotated[
+        str,
+        typer.Option(
+            envvar="SHELVER_SERVER", show_envvar=False, metavar="URL", help="A gateway to ask; or SHELVER_SERVER."
+        ),
+    ] = "",
+    key: Annotated[
+        str, typer.Option(envvar="SHELVER_KEY", show_envvar=False, metavar="KEY", help="Its API key; or SHELVER_KEY.")
+    ] = "",
     version: Annotated[  # noqa: ARG001 - its callback answers and leaves
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
     ] = False,
@@ -84,20 +130,22 @@ def start(
     settings, faults = examine()
     if faults and context.invoked_subcommand != "doctor":
         raise faults[0]
-    context.obj = Session(settings.in_home(home) if home else settings, faults)
+    verb = context.invoked_subcommand or ""
+    context.obj = Session(settings.in_home(home) if home else settings, faults, verb, server, key)
+    context.with_resource(context.obj.leaving)
 
 
 def hoisted(arguments: Sequence[str]) -> list[str]:
-    """The arguments with `--home DIR` in front, wherever it stood: verbs need not repeat the option."""
+    """The arguments with `--home DIR` and its like in front, wherever they stood: verbs need not repeat the options."""
     front: list[str] = []
     rest: list[str] = []
     given = iter(arguments)
     for argument in given:
         if argument == "--":
             rest += [argument, *given]
-        elif argument == "--home":
+        elif argument in _ANYWHERE:
             front += [argument, *[value for value in [next(given, None)] if value is not None]]
-        elif argument.startswith("--home="):
+        elif argument.startswith(tuple(f"{option}=" for option in _ANYWHERE)):
             front.append(argument)
         else:
             rest.append(argument)

@@ -90,7 +90,7 @@ def datasets(context: typer.Context, json: AsJson = False) -> None:
     Example: shelver datasets --json
     """
     session: Session = context.obj
-    found = session.stores.catalog.datasets()
+    found = session.place.datasets()
     if json:
         as_json([dataset.plain() for dataset in found])
         return

@@ -8,9 +8,10 @@ import typer
 
 from services.cli.app import Session, app
 from services.cli.catalog import read_source
+from services.cli.driving import run_job
 from services.cli.evaluating import evaluate_job, show_evaluation, write_page
 from services.cli.results import Format, export_job
-from services.cli.scoring import ended_well, run_job
+from services.cli.scoring import check_ended_well
 from services.cli.show import duration, remark, stdout
 from services.cli.training import holdout_figures, show_holdout, train_ensemble
 from services.ingest import IngestRequest
@@ -52,8 +53,9 @@ def demo(
             show_holdout(holdout_figures(session, version))
         # Decided products are scored too, so that the report can tell what the duplicates were worth.
         request = JobRequest(dataset="test", ensemble=resolved.name, skip_decided=False, chunk_images=_CHUNK_IMAGES)
-        job = ended_well(run_job(session, request))
-    rows = export_job(session, job, output / "submission.csv", Format.CSV)
+        job = run_job(session, request)
+        check_ended_well(job.id, job.state, job.error)
+    rows = export_job(session, job, output / "submission.csv", Format.CSV.value)
     found = evaluate_job(session, job, data / "test_labels.csv")
     write_page(session, found, output / "report.html")
     show_evaluation(found)

@@ -1,7 +1,5 @@
 """Verbs about what a job found: export, predict."""
 
-import time
-import uuid
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,15 +9,14 @@ import typer
 from services.cli.app import AsJson, Session, app
 from services.cli.files import whole
 from services.cli.show import as_json, duration, stdout, table
-from shared import exports, layout, wiring
+from shared import exports
 from shared.domain import states
 from shared.domain.ensemble import from_plain
 from shared.domain.errors import BadInputError
 from shared.domain.records import EnsembleVersion, Job
-from shared.domain.taxonomy import Taxonomy
 from shared.packs import read_manifest, read_taxonomy
 
-_ASK_SECONDS = 300.0  # a cold child loads torch and every member first
+_BEST = 5  # categories that people are shown
 
 
 class Format(StrEnum):
@@ -48,13 +45,13 @@ def export(
     Example: shelver export 0123456789abcdef --format csv -o submission.csv
     """
     session: Session = context.obj
-    count = export_job(session, session.stores.jobs.job(job), output, format, combination, fill)
+    count = session.place.export(job, output, format.value, combination, fill)
     if str(output) != "-":
         stdout.print(f"{count:,} rows in {output}", markup=False)
 
 
 def export_job(
-    session: Session, job: Job, output: Path, form: Format, combination: str | None = None, fill: int | None = None
+    session: Session, job: Job, output: Path, form: str, combination: str | None = None, fill: int | None = None
 ) -> int:
     """Write the file and return its number of rows; it appears whole or not at all."""
     if fill is None:
@@ -68,7 +65,7 @@ def export_job(
     manifest = read_manifest(stores.objects, job.dataset)
     found = exports.answers(stores.objects, stores.jobs, manifest, job, name, fill)
     with whole(output) as file:
-        return exports.write(found, name, taxonomy, form.value, file)
+        return exports.write(found, name, taxonomy, form, file)
 
 
 def check_ended(job: Job) -> None:
@@ -98,33 +95,11 @@ def predict(
     Example: shelver predict examples/grocery/apple.jpg --ensemble grocery-small
     """
     session: Session = context.obj
-    name, _, asked = ensemble.partition("@")
-    version = session.stores.runs.version(name, asked)
-    answer = _ask(session, version, [_read(path) for path in image])
+    answer = session.place.predict(ensemble, [_read(path) for path in image])
     if json:
         as_json(answer)
     else:
-        _show_answer(
-            answer,
-            read_taxonomy(session.stores.objects, version.dataset),
-            from_plain(version.document).default_combination,
-        )
-
-
-def _ask(session: Session, version: EnsembleVersion, pictures: list[bytes]) -> dict[str, Any]:
-    objects = session.stores.objects
-    queue = wiring.queue(session.settings)
-    request = layout.upload_request(time.time(), uuid.uuid4().hex)
-    keys = [layout.upload(request, number) for number in range(len(pictures))]
-    try:
-        for key, picture in zip(keys, pictures, strict=True):
-            objects.put(key, picture)
-        question = {"schema": 1, "ensemble": version.name, "version": version.version, "uploads": keys}
-        return dict(queue.ask(question, timeout=_ASK_SECONDS))
-    finally:
-        queue.close(grace=2.0)
-        for key in keys:
-            objects.delete(key)
+        _show_answer(answer)
 
 
 def _read(path: Path) -> bytes:
@@ -134,16 +109,11 @@ def _read(path: Path) -> bytes:
         raise BadInputError(str(path), error.strerror or "cannot be read", remedy="name image files") from None
 
 
-def _show_answer(answer: dict[str, Any], taxonomy: Taxonomy, combination: str) -> None:
-    if answer["error"]:
-        raise BadInputError("IMAGE", answer["error"], remedy="give JPEG, PNG or WebP files")
-    prediction = answer["predictions"][combination]
+def _show_answer(answer: dict[str, Any]) -> None:
+    best = answer["predictions"][answer["combination"]]["top"][:_BEST]
     table(
         ["category", "name", "probability"],
-        [
-            [int(taxonomy.category_ids[row]), " / ".join(taxonomy.paths[row]), f"{probability:.4f}"]
-            for row, probability in prediction["top"][:5]
-        ],
+        [[str(one["category_id"]), " / ".join(one["path"]), f"{one['probability']:.4f}"] for one in best],
         empty="no answer",
     )
     stdout.print(f"source: {answer['source']}, {duration(answer['seconds'])} ({answer['seconds']:.3f} s)", markup=False)

@@ -1,24 +1,16 @@
 """Verbs about scoring jobs: score, jobs, cancel."""
 
-import time
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from services.cli.app import AsJson, Session, app
-from services.cli.show import Update, as_json, duration, facts, progress, remark, stdout, table
-from services.dispatcher import Dispatcher
-from shared import wiring
+from services.cli.show import as_json, facts, remark, stdout, table
 from shared.domain import states
 from shared.domain.errors import BadInputError, FailedError
-from shared.domain.records import Job
-from shared.job_progress import Progress, Speed, observe
-from shared.job_requests import JobRequest, find_or_create, reclaim
-from shared.job_requests import cancel as request_cancel
+from shared.job_requests import JobRequest
 
-_GRACE_SECONDS = 4.0  # Ctrl-C ends everything within 5 seconds
-_WATCH_SECONDS = 1.0
-_STILL_SECONDS = 30.0  # a chunk may take this long on a slow machine
+_ERRORS = 10  # shown of one job
 
 
 @app.command()
@@ -59,25 +51,22 @@ def score(
         keep_scores=keep_scores,
         since=since,
     )
-    with session.exclusive():
-        job = run_job(session, request)
-    found = job_facts(session, job)
+    found = session.place.score(request)
     if json:
         as_json(found)
     else:
         facts(found)
-    ended_well(job)
+    check_ended_well(found["job"], found["state"], found["error"])
     if since and not found["copied"]:
         remark(
             f"nothing was copied: job {since} has no product of the same id and images, or an earlier release made it"
         )
 
 
-def ended_well(job: Job) -> Job:
-    """The job, if every product has its outcome. Raises FailedError for one that failed or was cancelled."""
-    if job.state not in states.ANSWERED:
-        raise FailedError(f"job {job.id} is {job.state}" + (f": {job.error}" if job.error else ""))
-    return job
+def check_ended_well(job: str, state: str, error: str) -> None:
+    """Raise FailedError for a job that failed or was cancelled: not every product has its outcome."""
+    if state not in states.ANSWERED:
+        raise FailedError(f"job {job} is {state}" + (f": {error}" if error else ""))
 
 
 def _policies(text: str | None) -> tuple[str | None, str | None]:
@@ -87,57 +76,6 @@ def _policies(text: str | None) -> tuple[str | None, str | None]:
     if not images or (comma and not products):
         raise BadInputError("--duplicates", f"'{text}' is not IMAGES[,PRODUCTS]", remedy="such as unique,none")
     return images, products or ("none" if images == "none" else None)
-
-
-def run_job(session: Session, request: JobRequest) -> Job:
-    """Make or find the job and drive it to its end. The caller holds the home."""
-    stores = session.stores
-    job = find_or_create(stores, request)
-    if job.state not in states.UNFINISHED:
-        remark(f"job {job.id} has scored this already: {job.state}")
-        return job
-    reclaim(stores.jobs)
-    queue = wiring.queue(session.settings)
-    dispatcher = Dispatcher(stores.jobs, stores.objects, queue, session.settings)
-    try:
-        with progress(f"score {request.dataset}") as update:
-            return dispatcher.run([job.id], lambda state: _report(update, state))[0]
-    finally:
-        queue.close(grace=_GRACE_SECONDS)
-
-
-def _report(update: Update, state: Progress) -> None:
-    finished = f"{state.done + state.failed:,}/{state.products:,} products"
-    words = f"{finished}, {state.rate:.0f}/s, {duration(state.seconds_left)} left"
-    copied = f", {state.copied:,} copied" if state.copied else ""
-    failed = f", {state.failed:,} failed" if state.failed else ""
-    update(
-        state.done + state.failed,
-        state.products,
-        f"{words}{copied}{failed}{', ' + state.message if state.message else ''}",
-    )
-
-
-def job_facts(session: Session, job: Job) -> dict[str, Any]:
-    """One job as JSON values: how far it is and what it runs with."""
-    state = observe(session.stores.jobs, job, Speed(), 0.0)
-    return {
-        "job": job.id,
-        "state": job.state,
-        "dataset": job.dataset,
-        "ensemble": f"{job.ensemble}@{job.version}",
-        "products": job.products,
-        "done": state.done,
-        "failed": state.failed,
-        "decided": state.decided,
-        "since": job.options.since,
-        "copied": state.copied,
-        "chunks": dict(state.chunks),
-        "precision": job.precision,
-        "batch_images": job.batch_images,
-        "halvings": job.halvings,
-        "error": job.error,
-    }
 
 
 @app.command()
@@ -152,13 +90,11 @@ def jobs(
     Example: shelver jobs --json
     """
     session: Session = context.obj
-    store = session.stores.jobs
+    place = session.place
     if job is None:
         if watch:
             raise BadInputError("--watch", "follows one job", remedy="name it: shelver jobs JOB --watch")
-        rows = [{"id": row.id, **job_facts(session, row)} for row in store.jobs()]
-        if any(row["state"] == "running" for row in rows):
-            session.remark_if_idle("score")
+        rows = [{"id": row["job"], **row} for row in place.jobs()]
         if json:
             as_json(rows)
         else:
@@ -166,36 +102,14 @@ def jobs(
             table(columns, [[row[c] for c in columns] for row in rows], empty="no jobs yet; `shelver score` makes one")
         return
     if watch:
-        _watch(session, job)
-    row = store.job(job)
-    if row.state == "running":
-        session.remark_if_idle("score")
-    found = job_facts(session, row)
+        place.watch(job)
+    found = place.job(job)
     if json:
-        as_json({"id": row.id, **found})
+        as_json({"id": found["job"], **found})
     else:
         facts(found)
-        for outcome in store.outcomes(job, limit=10, errors_only=True):
-            stdout.print(f"  product {outcome.product}: {outcome.error}", markup=False)
-
-
-def _watch(session: Session, job: str) -> None:
-    store = session.stores.jobs
-    speed = Speed()
-    moved, last = time.monotonic(), (-1, -1)
-    with progress(f"job {job}") as update:
-        while (row := store.job(job)).state in states.UNFINISHED:
-            now = time.monotonic()
-            state = observe(store, row, speed, now)
-            _report(update, state)
-            if last != (state.done, state.failed):
-                moved, last = now, (state.done, state.failed)
-            elif now - moved >= _STILL_SECONDS:
-                moved = float("inf")  # said once
-                remark(
-                    "nothing has moved for a while; if no `shelver score` runs, the same command goes on with the job"
-                )
-            time.sleep(_WATCH_SECONDS)
+        for product, error in place.errors(job, _ERRORS):
+            stdout.print(f"  product {product}: {error}", markup=False)
 
 
 @app.command()
@@ -205,17 +119,6 @@ def cancel(context: typer.Context, job: Annotated[str, typer.Argument(help="A jo
     Example: shelver cancel 0123456789abcdef
     """
     session: Session = context.obj
-    store = session.stores.jobs
-    request_cancel(store, job)
-    try:
-        with session.exclusive():  # nobody drives the job: end it here
-            reclaim(store)
-            queue = wiring.queue(session.settings)
-            try:
-                Dispatcher(store, session.stores.objects, queue, session.settings).run([job], lambda _: None)
-            finally:
-                queue.close(grace=_GRACE_SECONDS)
-    except FailedError:
-        stdout.print(f"job {job} is being cancelled by the process that runs it", markup=False)
-        return
-    stdout.print(f"job {job} is {store.job(job).state}", markup=False)
+    state = session.place.cancel(job)
+    words = "is being cancelled by the process that runs it" if state == "cancelling" else f"is {state}"
+    stdout.print(f"job {job} {words}", markup=False)

@@ -1,6 +1,6 @@
 """All verbs: importing a module registers the verbs in it."""
 
-from services.cli import catalog, demonstration, describe, ensembles, relabel, runs, serving, training, upkeep
+from services.cli import catalog, demonstration, describe, ensembles, keys, relabel, runs, serving, training, upkeep
 from services.cli import scoring as scoring_verbs
 from services.cli.app import app, application, hoisted
 from services.cli.show import remark, stderr
@@ -13,6 +13,7 @@ __all__ = [
     "describe",
     "ensembles",
     "hoisted",
+    "keys",
     "relabel",
     "remark",
     "runs",

@@ -4,7 +4,7 @@ import base64
 import io
 import uuid
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -24,7 +24,9 @@ from services.gateway.problems import RefusedError, answers
 from shared import layout
 from shared.domain.ensemble import from_plain
 from shared.domain.errors import BadInputError
+from shared.domain.records import EnsembleVersion
 from shared.packs import read_taxonomy
+from shared.ports import Objects, Queue
 
 _ASKED_AT_ONCE = 16  # each holds a thread until its answer is there
 _RETRY_SECONDS = 2
@@ -149,19 +151,8 @@ def _answer(context: Context, asked: AnswerRequest) -> AnswerView:
     if len(images) > context.settings.gateway.upload_pictures:
         most = context.settings.gateway.upload_pictures
         raise BadInputError("images", f"there are {len(images)}, more than {most}", remedy="leave some out")
-    found = _ask(context, version.name, version.version, asked.pool, images)
-    if found["error"]:
-        raise BadInputError("images", found["error"], remedy="give JPEG, PNG or WebP files")
-    fields = outcome_view(found, read_taxonomy(stores.objects, version.dataset))
-    fields.pop("error")
-    return AnswerView(
-        ensemble=version.name,
-        version=version.version,
-        combination=from_plain(version.document).default_combination,
-        seconds=found["seconds"],
-        stages=found["stages"],
-        **fields,
-    )
+    timeout = context.settings.gateway.answer_seconds
+    return ask(stores.objects, context.queue, version, images, pool=asked.pool, timeout=timeout, now=context.now())
 
 
 def check_pictures(images: Sequence[bytes], most_bytes: int, most_pixels: int) -> None:
@@ -185,16 +176,48 @@ def check_pictures(images: Sequence[bytes], most_bytes: int, most_pixels: int) -
             raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, words)
 
 
-def _ask(context: Context, ensemble: str, version: str, pool: str, images: Sequence[bytes]) -> dict[str, Any]:
-    """By way of the object store: messages hold no images."""
-    objects = context.stores.objects
-    request = layout.upload_request(context.now(), uuid.uuid4().hex)
+def ask(
+    objects: Objects,
+    queue: Queue,
+    version: EnsembleVersion,
+    images: Sequence[bytes],
+    *,
+    pool: str,
+    timeout: float,
+    now: float,
+) -> AnswerView:
+    """A worker's answer, by way of the object store: messages hold no images. `timeout` in seconds.
+
+    Raises BadInputError for images that nobody can decode, and FailedError where no worker answers.
+    """
+    request = layout.upload_request(now, uuid.uuid4().hex)
     keys = [layout.upload(request, number) for number in range(len(images))]
     try:
         for key, picture in zip(keys, images, strict=True):
             objects.put(key, picture)
-        question = {"schema": 1, "ensemble": ensemble, "version": version, "uploads": keys, "pool": pool}
-        return dict(context.queue.ask(question, timeout=context.settings.gateway.answer_seconds))
+        question = {
+            "schema": 1,
+            "ensemble": version.name,
+            "version": version.version,
+            "uploads": keys,
+            "pool": pool,
+        }
+        return _view(objects, version, queue.ask(question, timeout=timeout))
     finally:
         for key in keys:
             objects.delete(key)
+
+
+def _view(objects: Objects, version: EnsembleVersion, found: Mapping[str, Any]) -> AnswerView:
+    if found["error"]:
+        raise BadInputError("images", found["error"], remedy="give JPEG, PNG or WebP files")
+    fields = outcome_view(found, read_taxonomy(objects, version.dataset))
+    fields.pop("error")
+    return AnswerView(
+        ensemble=version.name,
+        version=version.version,
+        combination=from_plain(version.document).default_combination,
+        seconds=found["seconds"],
+        stages=found["stages"],
+        **fields,
+    )

@@ -1,5 +1,6 @@
 """Who asks, and what they may: API keys with scopes and a tenant."""
 
+import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from services.gateway.context import Context
 from services.gateway.problems import RefusedError
+from shared.domain.errors import BadInputError
 from shared.domain.records import Key
 from shared.ports import Keys
 
@@ -22,6 +24,8 @@ _INCLUDES: dict[str, frozenset[str]] = {
     "submit": frozenset({"read", "submit"}),
     "admin": frozenset({"read", "submit", "admin"}),
 }
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+"""What a tenant may be called."""
 _PREFIX = "shelver_"  # so that a secret that leaked is recognised for what it is
 _FIRST = "admin"
 
@@ -46,7 +50,10 @@ def digest_of(secret: str) -> str:
 
 
 def new_key(tenant: str, scopes: tuple[str, ...], name: str, now: float) -> tuple[Key, str]:
-    """A key and its secret, which is not kept."""
+    """A key and its secret, which is not kept. Raises BadInputError for what cannot be the name of a tenant."""
+    if not re.match(NAME, tenant):
+        remedy = "use up to 64 letters, digits, '.', '_' and '-', beginning with a letter or digit"
+        raise BadInputError("tenant", f"'{tenant}' is no name of a tenant", remedy=remedy)
     secret = _PREFIX + secrets.token_urlsafe(32)
     key = Key(id=uuid4().hex[:16], tenant=tenant, scopes=scopes, digest=digest_of(secret), name=name, created=now)
     return key, secret

@@ -72,6 +72,7 @@ class JobView(Model):
     precision: str
     batch_images: int
     halvings: int
+    error: str = Field(description="Why it failed; empty while it did not")
     message: str = Field(description="What a person should know; empty when all is as usual")
     created: float = Field(description="Seconds since the epoch")
     ended: float = Field(description="Seconds since the epoch; 0 while it has not ended")
@@ -188,7 +189,7 @@ def _view(job: Job, progress: Progress) -> JobView:
     rows = ("id", "state", "dataset", "ensemble", "version", "pool", "products", "images", "precision", "batch_images")
     told = ("done", "failed", "decided", "copied", "chunks", "rate", "seconds_left", "message")
     return JobView(
-        **{name: getattr(job, name) for name in (*rows, "halvings", "created", "ended")},
+        **{name: getattr(job, name) for name in (*rows, "halvings", "error", "created", "ended")},
         **{name: getattr(job.options, name) for name in options},
         **{name: getattr(progress, name) for name in told if name != "chunks"},
         chunks=dict(progress.chunks),

@@ -6,13 +6,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Response
 from pydantic import Field
 
-from services.gateway.authentication import Scope, allowed, new_key
+from services.gateway.authentication import NAME, Scope, allowed, new_key
 from services.gateway.context import Context
 from services.gateway.models import Model
 from services.gateway.problems import answers
 from shared.domain.records import Key
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Name = Annotated[str, Field(pattern=NAME)]
 
 
 class KeyRequest(Model):
@@ -48,11 +48,8 @@ class KeyList(Model):
     keys: list[KeyView]
 
 
-def _view(key: Key) -> KeyView:
-    return KeyView(**_plain(key))
-
-
-def _plain(key: Key) -> dict[str, Any]:
+def plain(key: Key) -> dict[str, Any]:
+    """The fields of a `KeyView`."""
     return {name: getattr(key, name) for name in KeyView.model_fields} | {"scopes": list(key.scopes)}
 
 
@@ -65,12 +62,12 @@ def router(context: Context) -> APIRouter:
     def make_key(request: KeyRequest) -> NewKey:
         """Make a key. Its secret is shown in this answer only."""
         key, secret = new_key(request.tenant, tuple(dict.fromkeys(request.scopes)), request.name, context.now())
-        return NewKey(**_plain(keys.add_key(key)), secret=secret)
+        return NewKey(**plain(keys.add_key(key)), secret=secret)
 
     @routes.get("", responses=answers())
     def list_keys() -> KeyList:
         """All keys, revoked ones too."""
-        return KeyList(keys=[_view(key) for key in keys.all_keys()])
+        return KeyList(keys=[KeyView(**plain(key)) for key in keys.all_keys()])
 
     @routes.delete("/{key}", status_code=HTTPStatus.NO_CONTENT, responses=answers(HTTPStatus.NOT_FOUND))
     def revoke_key(key: Annotated[str, Path(max_length=64)]) -> Response:

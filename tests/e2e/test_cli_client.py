@@ -1,0 +1,192 @@
+"""The command line as a client of a gateway: it says what it says on the stores themselves."""
+
+import json
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.cli import client as clients
+from tests.conftest import Shop
+from tests.gateway_scene import Scene, gateway
+
+TENANT = "local"  # whose jobs the command line makes
+Verb = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def scene(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    home = tmp_path_factory.mktemp("gateway") / "home"
+    shutil.copytree(shop.home, home)
+    with gateway(home) as found:
+        yield found
+
+
+@pytest.fixture
+def here(shell: Verb, scene: Scene) -> Verb:
+    """Runs a verb on the stores."""
+    return lambda *arguments: shell("--home", scene.settings.home, *arguments)
+
+
+@pytest.fixture
+def there(shell: Verb, scene: Scene) -> Verb:
+    """Runs a verb at the gateway, as an admin."""
+    secret = scene.secret("admin", TENANT)
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        code, out, err = shell("--server", scene.url, *arguments, "--key", secret)
+        assert secret not in out + err
+        return code, out, err
+
+    return run
+
+
+def one_line(found: tuple[int, str, str], code: int, *words: str) -> None:
+    assert (found[0], found[1]) == (code, "")
+    (line,) = found[2].splitlines()
+    assert line.startswith("shelver: ")
+    assert [word for word in words if word not in line] == [], line
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "datasets",
+        "datasets --json",
+        "jobs",
+        "jobs --json",
+        "jobs JOB",
+        "jobs JOB --json",
+        "jobs JOB --watch",
+        "keys",
+        "keys --json",
+    ],
+)
+def test_a_verb_says_the_same_in_both_places(line: str, here: Verb, there: Verb, shop: Shop) -> None:
+    arguments = [shop.job if word == "JOB" else word for word in line.split()]
+    theirs = there(*arguments)
+    assert theirs == here(*arguments)
+    assert theirs[0] == 0
+
+
+@pytest.mark.parametrize("form", ["csv", "ndjson", "parquet"])
+def test_an_export_has_the_same_bytes(form: str, here: Verb, there: Verb, shop: Shop, tmp_path: Path) -> None:
+    mine, theirs = tmp_path / "mine", tmp_path / "theirs"
+    said = [run("export", shop.job, "--format", form, "-o", file) for run, file in ((here, mine), (there, theirs))]
+    assert theirs.read_bytes() == mine.read_bytes()
+    assert said[0] == (0, said[1][1].replace("theirs", "mine"), "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "theirs"]
+    assert there("export", shop.job, "--format", form, "--combination", "one", "-o", theirs)[0] == 0
+    assert here("export", shop.job, "--format", form, "--combination", "one", "-o", mine)[0] == 0
+    assert theirs.read_bytes() == mine.read_bytes()
+
+
+def test_score_finds_what_is_scored(there: Verb, shop: Shop) -> None:
+    order = ["score", "test", "--ensemble", "tiny", "--no-skip-decided", "--chunk-images", "128", "--json"]
+    code, out, err = there(*order)
+    assert code == 0
+    assert err == f"job {shop.job} has scored this already: succeeded\n"
+    assert json.loads(out)["job"] == shop.job
+
+
+def test_a_job_that_nobody_drives_is_cancelled(there: Verb, scene: Scene) -> None:
+    with scene.client("submit", TENANT) as client:
+        job = client.post("/v1/jobs", json={"dataset": "test", "ensemble": "tiny", "chunk_images": 9}).json()["id"]
+    assert there("cancel", job) == (0, f"job {job} is being cancelled by the process that runs it\n", "")
+    assert scene.stores.jobs.job(job).state == "cancelling"
+    code, out, _ = there("cancel", job)
+    assert (code, "cancelled" in out) == (0, True)
+
+
+def test_predict_shows_what_the_gateway_answers(there: Verb, scene: Scene, shop: Shop, grocery: Path) -> None:
+    (outcome,) = scene.stores.jobs.outcomes(shop.job, limit=1)
+    scene.queue.answer = lambda _: {
+        "error": "",
+        "source": "model",
+        "overridden": 0.0,
+        "predictions": dict(outcome.predictions),
+        "model_only": {},
+        "seconds": 0.25,
+        "stages": {},
+    }
+    apple = grocery / "apple.jpg"
+    code, out, _ = there("predict", apple, apple, "--ensemble", "tiny")
+    assert code == 0
+    assert scene.queue.asked[-1] == [apple.read_bytes()] * 2
+    best = outcome.predictions["all"]
+    assert out.splitlines()[1].split()[0] == str(best["category_id"])
+    assert f"{best['probability']:.4f}" in out.splitlines()[1]
+    assert "source: model" in out
+    code, out, _ = there("predict", apple, "--ensemble", "tiny", "--json")
+    assert code == 0
+    assert json.loads(out)["predictions"]["all"]["category_id"] == best["category_id"]
+    one_line(there("predict", apple, "--ensemble", "nobody"), 2, "nobody")
+    one_line(there("predict", Path(__file__), "--ensemble", "tiny"), 2, "number 0: it is no picture")
+
+
+@pytest.mark.parametrize("place", ["here", "there"])
+def test_keys_are_made_listed_and_revoked(place: str, shell: Verb, scene: Scene, request: Any) -> None:
+    run: Verb = request.getfixturevalue(place)
+    code, out, err = run("keys", "add", "nightly", "--tenant", TENANT, "--scope", "submit")
+    secret = out.strip()
+    assert (code, secret.startswith("shelver_"), "not shown again" in err) == (0, True, True)
+    asks = ("--server", scene.url, "--key", secret)
+    assert shell(*asks, "jobs")[0] == 0
+    one_line(shell(*asks, "keys"), 2, "--key", "'admin'")
+    (made,) = [one for one in json.loads(run("keys", "--json")[1]) if one["name"] == "nightly" and not one["revoked"]]
+    assert (made["tenant"], made["scopes"]) == (TENANT, ["submit"])
+    assert run("keys", "revoke", made["id"]) == (0, f"key {made['id']} is revoked\n", "")
+    one_line(shell(*asks, "jobs"), 2, "--key", "revoked")
+    one_line(run("keys", "revoke", "0123"), 2, "0123")
+    one_line(run("keys", "add", "x", "--tenant", "two words", "--scope", "read"), 2, "tenant")
+
+
+def test_server_and_key_from_the_environment(shell: Verb, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHELVER_SERVER", scene.url)
+    monkeypatch.setenv("SHELVER_KEY", scene.secret("read", TENANT))
+    code, out, _ = shell("datasets", "--json")
+    assert code == 0
+    assert [one["name"] for one in json.loads(out)] == ["test", "train"]
+    one_line(shell("cancel", "0123"), 2, "--key", "'submit'")
+
+
+def test_what_is_refused_is_one_line(shell: Verb, there: Verb, scene: Scene, shop: Shop, tmp_path: Path) -> None:
+    one_line(there("jobs", "0123"), 2, "there is no job '0123'")
+    one_line(there("export", "0123", "-o", tmp_path / "x.csv"), 2, "there is no job '0123'")
+    one_line(there("export", shop.job, "--combination", "x", "-o", tmp_path / "x.csv"), 2, "'x' is not in the ensemble")
+    one_line(there("export", shop.job, "-o", tmp_path / "nowhere" / "x.csv"), 2, "nowhere")
+    one_line(there("score", "nowhere", "--ensemble", "tiny"), 2, "nowhere")
+    one_line(there("jobs", "--watch"), 2, "--watch")
+    one_line(shell("--server", scene.url, "--key", "shelver_wrong", "jobs"), 2, "--key", "not known")
+    one_line(shell("--server", scene.url, "jobs"), 2, "--key", "SHELVER_KEY")
+    one_line(shell("--server", "nonsense", "--key", "k", "jobs"), 2, "--server", "http(s)://")
+    assert list(tmp_path.iterdir()) == []
+
+
+LOCAL = [
+    "describe test",
+    "evaluate JOB --labels x.csv",
+    "gc",
+    "doctor",
+    "up",
+    "rm job JOB",
+    "relabel test --labels x.csv --as y",
+    "split test --seed 1 --holdout 0.1",
+    "demo --data examples/grocery",
+]
+
+
+@pytest.mark.parametrize("line", LOCAL)
+def test_a_verb_of_the_stores_says_so(there: Verb, line: str) -> None:
+    verb = line.split()[0]
+    one_line(there(*line.split()), 2, f"`{verb}` works on the stores of this machine only", "SHELVER_SERVER")
+
+
+def test_a_server_that_is_away_is_one_line(shell: Verb, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clients, "PAUSES", (0.01, 0.01))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    one_line(shell("--server", address, "--key", "k", "jobs"), 1, address, "does not answer")
