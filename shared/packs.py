@@ -1,8 +1,8 @@
 """A dataset as it lies in the object store: manifest, category table, and pack indexes, Parquet to arrays and back."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from typing import Any
 
@@ -175,6 +175,13 @@ def index_from_parquet(content: bytes) -> PackIndex:
     )
 
 
+def manifest_of(plain: Mapping[str, Any]) -> Manifest:
+    """The manifest of its JSON values. Raises NewerSchemaError."""
+    manifest = Manifest.from_plain(plain)
+    packs = tuple(PackRef(**ref) for ref in plain["packs"])
+    return replace(manifest, packs=packs, bad=tuple(BadDocument(**bad) for bad in plain["bad"]))
+
+
 def read_manifest(objects: Objects, dataset: str) -> Manifest:
     """The manifest of a complete dataset. Raises NotFoundError with what to do, FailedError for a damaged one."""
     key = layout.manifest(dataset)
@@ -183,15 +190,7 @@ def read_manifest(objects: Objects, dataset: str) -> Manifest:
     except (NotFoundError, BadInputError):  # the second for a name that no object can have
         raise NotFoundError(f"there is no dataset '{dataset}'; ingest it first, or see `shelver datasets`") from None
     try:
-        plain = json.loads(content)
-        manifest = Manifest.from_plain(plain)
-        return Manifest.from_plain(
-            manifest.plain()
-            | {
-                "packs": [PackRef(**ref) for ref in plain["packs"]],
-                "bad": [BadDocument(**bad) for bad in plain["bad"]],
-            }
-        )
+        return manifest_of(json.loads(content))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(key, error) from error
 

@@ -20,7 +20,6 @@ class TrainingProgress:
     done: float
     total: float
     member: str = ""  # the one that runs; empty where none does
-    run: str = ""
     stage: str = ""  # starting, training or holdout
     epoch: int = 0
     epochs: int = 0
@@ -30,17 +29,29 @@ class TrainingProgress:
 
 def progress_of(objects: Objects, rows: Mapping[str, Run], skipped: tuple[str, ...]) -> TrainingProgress:
     """The progress of the runs in `rows` (by member, parents first)."""
-    running = next((member for member, run in rows.items() if run.state == "running"), "")
-    told = _told(objects, rows[running].id) if running else {}
+    states = {member: run.state for member, run in rows.items()}
     epochs = {member: int(run.definition["member"]["epochs"]) for member, run in rows.items()}
+    running = running_member(states)
+    return progress_among(states, epochs, _told(objects, rows[running].id) if running else {}, skipped)
+
+
+def running_member(states: Mapping[str, str]) -> str:
+    """The first member whose run is running; empty where none is."""
+    return next((member for member, state in states.items() if state == "running"), "")
+
+
+def progress_among(
+    states: Mapping[str, str], epochs: Mapping[str, int], told: Mapping[str, Any], skipped: tuple[str, ...]
+) -> TrainingProgress:
+    """The progress of members by the states of their runs, their epochs, and what the running one says of itself."""
+    running = running_member(states)
     within = epochs[running] * _share(told) if running else 0.0
     return TrainingProgress(
-        states={member: run.state for member, run in rows.items()},
+        states=states,
         skipped=skipped,
-        done=sum(epochs[member] for member, run in rows.items() if run.state == "complete") + within,
-        total=sum(epochs.values()),
+        done=sum(epochs[member] for member, state in states.items() if state == "complete") + within,
+        total=sum(epochs[member] for member in states),
         member=running,
-        run=rows[running].id if running else "",
         stage=told.get("stage", "starting") if running else "",
         epoch=told.get("epoch", 0),
         epochs=epochs.get(running, 0),
@@ -52,7 +63,7 @@ def progress_of(objects: Objects, rows: Mapping[str, Run], skipped: tuple[str, .
 def _share(told: Mapping[str, Any]) -> float:
     if told.get("stage") == "holdout":
         return 1.0
-    return told["step"] / told["steps"] if told else 0.0
+    return told["step"] / told["steps"] if told and told["steps"] else 0.0
 
 
 def _told(objects: Objects, run: str) -> Mapping[str, Any]:

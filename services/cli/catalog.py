@@ -1,15 +1,16 @@
 """Verbs about datasets: ingest, datasets, split."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from services import ingest as ingest_service
 from services.cli.app import AsJson, Session, app
-from services.cli.show import as_json, duration, facts, progress, remark, stdout, table
+from services.cli.following import report_ingest
+from services.cli.show import as_json, facts, progress, remark, stdout, table
 from services.ingest import IngestRequest
 from shared.ingest_progress import IngestProgress
+from shared.ingest_requests import IngestOrder
 from shared.packs import Manifest
 
 
@@ -21,8 +22,8 @@ def ingest(
     ],
     dataset: Annotated[str, typer.Option(help="Name of the new dataset.")],
     categories: Annotated[
-        Path | None, typer.Option(help="Category table (CSV); may be left out where no product has a category.")
-    ] = None,
+        str, typer.Option(help="Category table (CSV); may be left out where no product has a category.")
+    ] = "",
     allow_bad: Annotated[int, typer.Option(min=0, help="Leave out and record up to N bad documents.")] = 0,
     processes: Annotated[int | None, typer.Option(min=1, help="Processes; one per core by default.")] = None,
     json: AsJson = False,
@@ -32,11 +33,8 @@ def ingest(
     Example: shelver ingest examples/grocery/train.bson --dataset train --categories examples/grocery/category_names.csv
     """
     session: Session = context.obj
-    request = IngestRequest(
-        source=source, dataset=dataset, categories=categories, allow_bad=allow_bad, processes=processes
-    )
-    with session.exclusive():
-        manifest = read_source(session, request)
+    order = IngestOrder(source=source, dataset=dataset, categories=categories, allow_bad=allow_bad, processes=processes)
+    manifest = session.place.ingest(order)
     if json:
         as_json(manifest.plain())
         return
@@ -51,10 +49,7 @@ def read_source(session: Session, request: IngestRequest) -> Manifest:
         def report(state: IngestProgress) -> None:
             nonlocal began
             began = True
-            left = "" if state.bytes_total is None else f", {duration(state.seconds_left)} left"
-            bad = f", {state.bad:,} bad" if state.bad else ""
-            rate = f"{state.documents:,} products{bad}, {state.rate / 2**20:.0f} MiB/s{left}"
-            update(state.bytes_done, state.bytes_total, rate)
+            report_ingest(update, state)
 
         manifest = ingest_service.run(session.stores, session.settings, request, report)
     if not began:

@@ -65,11 +65,15 @@ class Client:
         """The JSON document at a path."""
         return self.patiently(lambda: self._json("GET", path, params=_given(params)))
 
-    def post(self, *path: str, repeat: bool = True, **body: Any) -> Any:
+    def text(self, *path: str) -> str:
+        """The text at a path."""
+        return self.patiently(lambda: self._answered("GET", path).text)
+
+    def post(self, *path: str, body: Mapping[str, Any] | None = None, repeat: bool = True) -> Any:
         """The answer to a JSON body. `repeat`: asking twice does no harm, so that a lost answer is asked for again."""
 
         def ask() -> Any:
-            return self._json("POST", path, json=body)
+            return self._json("POST", path, json=body and dict(body))
 
         return self.patiently(ask) if repeat else ask()
 

@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from services.cli.app import Session
-from services.cli.following import follow, report
+from services.cli.following import follow_job, report_job
 from services.cli.show import progress, remark
 from services.dispatcher import Dispatcher
 from shared import wiring
@@ -30,7 +30,7 @@ def run_job(session: Session, request: JobRequest) -> Job:
     dispatcher = Dispatcher(stores.jobs, stores.objects, queue, session.settings)
     try:
         with progress(f"score {request.dataset}") as update:
-            return dispatcher.run([job.id], lambda state: report(update, state))[0]
+            return dispatcher.run([job.id], lambda state: report_job(update, state))[0]
     finally:
         queue.close(grace=_GRACE_SECONDS)
 
@@ -56,7 +56,7 @@ def watch_job(session: Session, job: str) -> None:
     """Follow a job that another process drives."""
     store, speed = session.stores.jobs, Speed()
     still = "if no `shelver score` runs, the same command goes on with the job"
-    follow(f"job {job}", lambda: observe(store, store.job(job), speed, time.monotonic()), still)
+    follow_job(f"job {job}", lambda: observe(store, store.job(job), speed, time.monotonic()), still)
 
 
 def job_facts(session: Session, job: Job) -> dict[str, Any]:

@@ -1,17 +1,16 @@
 """The verb ensembles: every version, and those whose weights come from elsewhere."""
 
-import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from services.cli.app import AsJson, Session, app
-from services.cli.show import as_json, stdout, table
+from services.cli.show import as_json, facts, stdout, table
+from services.cli.training import show_ensemble
 from shared import ensemble_file
+from shared.domain.ensemble import from_plain
 from shared.domain.errors import BadInputError
-from shared.dumps import FileDump
-from shared.ensemble_import import import_ensemble
 
 ensembles = typer.Typer(invoke_without_command=True)
 app.add_typer(ensembles, name="ensembles")
@@ -26,17 +25,43 @@ def every(context: typer.Context, json: AsJson = False) -> None:
     if context.invoked_subcommand:
         return
     session: Session = context.obj
-    runs = session.stores.runs
-    versions = runs.versions()
-    current = {version.name: runs.current(version.name) for version in versions}
+    found = session.place.versions()
     if json:
-        as_json([v.plain() | {"current": current[v.name] == v.version} for v in versions])
+        as_json([version.plain() | {"current": current} for version, current in found])
         return
     table(
         ["ensemble", "version", "current", "members", "dataset"],
-        [[v.name, v.version, "yes" if current[v.name] == v.version else "", len(v.runs), v.dataset] for v in versions],
+        [[v.name, v.version, "yes" if current else "", len(v.runs), v.dataset] for v, current in found],
         empty="no ensembles yet; `shelver train` makes one",
     )
+
+
+@ensembles.command("show")
+def show(
+    context: typer.Context,
+    ensemble: Annotated[str, typer.Argument(metavar="NAME", help="NAME or NAME@VERSION.")],
+    json: AsJson = False,
+) -> None:
+    """Show an ensemble version: its members, runs and combinations.
+
+    Example: shelver ensembles show grocery-small
+    """
+    session: Session = context.obj
+    version, current = session.place.version(ensemble)
+    if json:
+        as_json(version.plain() | {"current": current})
+        return
+    facts(
+        {
+            "ensemble": version.name,
+            "version": version.version,
+            "current": "yes" if current else "no",
+            "dataset": version.dataset,
+            "weights": "from elsewhere" if version.imported else "trained here",
+            **{f"run of {member}": run for member, run in version.runs.items()},
+        }
+    )
+    show_ensemble(from_plain(version.document))
 
 
 @ensembles.command("import")
@@ -58,13 +83,10 @@ def import_(
       --weights resnet18=resnet18.safetensors --weights resnet10t=resnet10t.safetensors
     """
     session: Session = context.obj
-    named = {member: FileDump(path) for member, path in map(_pair, weights)}
+    named = dict(map(_pair, weights))
     if len(named) < len(weights):
         raise BadInputError("--weights", "a member is named twice", remedy="name one file per member")
-    with session.exclusive():
-        version = import_ensemble(
-            session.stores, ensemble_file.load(file), dataset, named, move_current=current, now=time.time()
-        )
+    version = session.place.import_version(ensemble_file.load(file), dataset, named, current=current)
     if json:
         as_json(version.plain())
     else:
@@ -72,8 +94,8 @@ def import_(
         stdout.print(f"ensemble {version.name}@{version.version} {words}", markup=False)
 
 
-def _pair(text: str) -> tuple[str, Path]:
+def _pair(text: str) -> tuple[str, str]:
     member, equals, path = text.partition("=")
     if not member or not equals or not path:
         raise BadInputError("--weights", f"'{text}' is not MEMBER=FILE", remedy="such as resnet18=weights.safetensors")
-    return member, Path(path)
+    return member, path

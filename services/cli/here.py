@@ -1,16 +1,26 @@
 """The verbs on the stores of this machine's home."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from services.cli.app import Session
+from services.cli.catalog import read_source
 from services.cli.driving import cancel_job, job_facts, run_job, watch_job
 from services.cli.place import Facts
 from services.cli.results import export_job
-from shared import wiring
-from shared.domain.records import Dataset
+from services.cli.runs import find
+from services.cli.training import holdout_figures, train_ensemble
+from services.ingest import IngestRequest
+from shared import run_log, wiring
+from shared.domain.ensemble import Ensemble
+from shared.domain.records import Dataset, EnsembleVersion, Run
+from shared.dumps import FileDump
+from shared.ensemble_import import import_ensemble
+from shared.ingest_requests import IngestOrder
 from shared.job_requests import JobRequest
+from shared.packs import Manifest
+from shared.run_log import Line, RunLog
 
 _ASK_SECONDS = 300.0  # a cold child loads torch and every member first
 _ASK_GRACE_SECONDS = 2.0
@@ -23,9 +33,61 @@ class Here:
         self._session = session
         self._stores = session.stores
 
+    def ingest(self, order: IngestOrder) -> Manifest:
+        """See `Place`."""
+        request = IngestRequest(
+            source=order.source,
+            dataset=order.dataset,
+            categories=Path(order.categories) if order.categories else None,
+            allow_bad=order.allow_bad,
+            processes=order.processes,
+        )
+        with self._session.exclusive():
+            return read_source(self._session, request)
+
     def datasets(self) -> list[Dataset]:
         """See `Place`."""
         return self._stores.catalog.datasets()
+
+    def train(self, ensemble: Ensemble, dataset: str, members: Sequence[str] | None) -> Facts:
+        """See `Place`."""
+        with self._session.exclusive():
+            version = train_ensemble(self._session, ensemble, dataset, members)
+        if version is None:
+            return {"ensemble": ensemble.name, "version": None, "runs": {}, "holdout": {}}
+        found = {"ensemble": version.name, "version": version.version, "runs": dict(version.runs)}
+        return {**found, "holdout": holdout_figures(self._session, version)}
+
+    def runs(self) -> list[Line]:
+        """See `Place`."""
+        rows = self._stores.runs.runs()
+        self._remark_if_idle(rows)
+        return [run_log.summary(self._stores.objects, row) for row in rows]
+
+    def run(self, name: str) -> tuple[Run, RunLog]:
+        """See `Place`."""
+        known = {row.id: row for row in self._stores.runs.runs()}
+        trainings = (training.runs for training in reversed(self._stores.runs.trainings()))
+        row = known[find(known, trainings, name)]
+        self._remark_if_idle([row])
+        return row, run_log.read(self._stores.objects, row.id)
+
+    def versions(self) -> list[tuple[EnsembleVersion, bool]]:
+        """See `Place`."""
+        return [(version, self._is_current(version)) for version in self._stores.runs.versions()]
+
+    def version(self, name: str) -> tuple[EnsembleVersion, bool]:
+        """See `Place`."""
+        version = self._stores.runs.version(*name.split("@", 1))
+        return version, self._is_current(version)
+
+    def import_version(
+        self, ensemble: Ensemble, dataset: str, weights: Mapping[str, str], *, current: bool
+    ) -> EnsembleVersion:
+        """See `Place`."""
+        files = {member: FileDump(Path(file)) for member, file in weights.items()}
+        with self._session.exclusive():
+            return import_ensemble(self._stores, ensemble, dataset, files, move_current=current, now=time.time())
 
     def score(self, request: JobRequest) -> Facts:
         """See `Place`."""
@@ -67,8 +129,7 @@ class Here:
         """See `Place`."""
         from services.gateway import answers  # FastAPI would slow every other verb down
 
-        name, _, asked = ensemble.partition("@")
-        version = self._stores.runs.version(name, asked)
+        version, _ = self.version(ensemble)
         queue = wiring.queue(self._session.settings)
         try:
             return answers.ask(
@@ -100,3 +161,10 @@ class Here:
     def revoke_key(self, key: str) -> None:
         """See `Place`."""
         self._stores.keys.revoke_key(key)
+
+    def _is_current(self, version: EnsembleVersion) -> bool:
+        return self._stores.runs.current(version.name) == version.version
+
+    def _remark_if_idle(self, rows: Sequence[Run]) -> None:
+        if any(row.state == "running" for row in rows):
+            self._session.remark_if_idle("train")

@@ -1,11 +1,15 @@
 """Where verbs work: in the home of this machine (`here`), or at a gateway (`there`). Either gives the same answers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from shared.domain.records import Dataset
+from shared.domain.ensemble import Ensemble
+from shared.domain.records import Dataset, EnsembleVersion, Run
+from shared.ingest_requests import IngestOrder
 from shared.job_requests import JobRequest
+from shared.packs import Manifest
+from shared.run_log import Line, RunLog
 
 Facts = dict[str, Any]
 """JSON values."""
@@ -14,8 +18,32 @@ Facts = dict[str, Any]
 class Place(Protocol):
     """What verbs ask for. Raises ShelverError: BadInputError, NotFoundError and ConflictError for what is refused."""
 
+    def ingest(self, order: IngestOrder) -> Manifest:
+        """Read a source into a dataset, or go on with it, to its end."""
+
     def datasets(self) -> list[Dataset]:
         """All datasets by name."""
+
+    def train(self, ensemble: Ensemble, dataset: str, members: Sequence[str] | None) -> Facts:
+        """Train members, all by default, to their end: name and version (None while others are untrained) of the
+        ensemble, its runs and their holdout figures, both by member."""
+
+    def runs(self) -> list[Line]:
+        """All runs, oldest first, each as `run_log.summary` has it."""
+
+    def run(self, name: str) -> tuple[Run, RunLog]:
+        """A run by its id, the start of one, or the newest training's member of that name, and what it logged."""
+
+    def versions(self) -> list[tuple[EnsembleVersion, bool]]:
+        """All ensemble versions, oldest first, and whether each is the current one."""
+
+    def version(self, name: str) -> tuple[EnsembleVersion, bool]:
+        """NAME's current version or NAME@VERSION, and whether it is the current one."""
+
+    def import_version(
+        self, ensemble: Ensemble, dataset: str, weights: Mapping[str, str], *, current: bool
+    ) -> EnsembleVersion:
+        """Make a version from weights that were trained elsewhere: member -> safetensors file."""
 
     def score(self, request: JobRequest) -> Facts:
         """Make a job, or go on with one of equal arguments, and follow it to its end; the facts of the job."""

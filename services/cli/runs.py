@@ -1,7 +1,7 @@
 """The verb runs: every training of a member, and one of them in full."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -9,12 +9,10 @@ import typer
 from services.cli.app import AsJson, Session, app
 from services.cli.curves import curves
 from services.cli.show import as_json, duration, facts, stdout, table
-from services.reports import run_log
-from services.reports.run_log import Line, RunLog
 from shared.domain.errors import BadInputError, NotFoundError
 from shared.domain.intervals import Accuracy
 from shared.domain.records import Run
-from shared.ports import Objects, Runs
+from shared.run_log import Line, RunLog
 
 
 @app.command()
@@ -31,16 +29,11 @@ def runs(
 
     Example: shelver runs
     """
-    session = context.ensure_object(Session)
-    stores = session.stores
-    rows = stores.runs.runs() if run is None else [find(stores.runs, run)]
-    if any(row.state == "running" for row in rows):
-        session.remark_if_idle("train")
+    session: Session = context.obj
     if run is None:
-        _show_all([_summary(stores.objects, row) for row in rows], json=json)
+        _show_all(session.place.runs(), json=json)
         return
-    (row,) = rows
-    log = run_log.read(stores.objects, row.id)
+    row, log = session.place.run(run)
     if json:
         files = {"metrics": log.metrics or None, "card": log.card or None, "progress": log.progress or None}
         as_json(row.plain() | {"log": log.lines} | files)
@@ -48,41 +41,21 @@ def runs(
         _show(row, log)
 
 
-def find(stored: Runs, name: str) -> Run:
+def find(known: Collection[str], trainings: Iterable[Mapping[str, str]], name: str) -> str:
     """The run of an id, of the start of one, or the newest training's member of that name.
 
-    Raises NotFoundError, and BadInputError where several are meant.
+    `trainings`: member -> run, the newest first. Raises NotFoundError, and BadInputError where several are meant.
     """
-    known = {run.id: run for run in stored.runs()}
     if name in known:
-        return known[name]
-    members = (training.runs[name] for training in reversed(stored.trainings()) if name in training.runs)
-    meant = {run for run in known if run.startswith(name)} | {run for run in [next(members, "")] if run in known}
+        return name
+    member = next((runs[name] for runs in trainings if name in runs), "")
+    meant = {run for run in known if run.startswith(name) or run == member}
     if not meant:
         raise NotFoundError(f"there is no run '{name}'; see `shelver runs`")
     if len(meant) > 1:
         several = ", ".join(sorted(meant)[:3]) + (" and more" if len(meant) > 3 else "")
         raise BadInputError(f"run '{name}'", f"it may be {several}", remedy="give more of the id")
-    return known[meant.pop()]
-
-
-def _summary(objects: Objects, run: Run) -> Line:
-    last = run_log.last_line(objects, run.id)
-    member = run.definition["member"]
-    held = run_log.document(objects, run.id, "metrics.json").get("holdout", {})
-    whole = last and last["kind"] == "epoch"
-    return {
-        "run": run.id,
-        "member": run.member,
-        "network": member["model"],
-        "dataset": run.dataset,
-        "state": run.state,
-        "epochs_done": last["epoch"] - (0 if whole else 1) if last else 0,
-        "epochs": member["epochs"],
-        "holdout": held.get("products", {}).get("all"),
-        "images_per_second": last.get("images_per_second"),
-        "created": run.created,
-    }
+    return meant.pop()
 
 
 def _show_all(found: Sequence[Line], *, json: bool) -> None:

@@ -1,27 +1,31 @@
 """The verbs at a gateway. What they begin goes on there, whatever happens here."""
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
+from services.cli.awaiting import await_ingest, await_job, await_training
 from services.cli.client import Client
 from services.cli.downloads import download
 from services.cli.files import whole
-from services.cli.following import follow
 from services.cli.place import Facts
+from services.cli.runs import find
 from services.cli.show import remark
+from shared import run_log
 from shared.domain import states
-from shared.domain.errors import StoreUnavailableError
-from shared.domain.records import Dataset
-from shared.job_progress import Progress
+from shared.domain.ensemble import Ensemble
+from shared.domain.errors import BadInputError
+from shared.domain.records import Dataset, EnsembleVersion, Run
+from shared.dumps import S3
+from shared.ensemble_file import render
+from shared.ingest_requests import IngestOrder
 from shared.job_requests import JobRequest
+from shared.packs import Manifest, manifest_of
+from shared.run_log import Line, RunLog
 
 _MOST_JOBS = 1000  # that the gateway lists
-_STILL = "the server's workers may be away, or busy with other jobs"
 
 
 class There:
@@ -30,18 +34,77 @@ class There:
     def __init__(self, client: Client) -> None:
         self._client = client
 
+    def ingest(self, order: IngestOrder) -> Manifest:
+        """See `Place`. The server reads the source: a file there, or an object."""
+        if order.source == "-":
+            raise BadInputError("-", "a server reads no standard input", remedy="name a file or object it can read")
+        places = {"source": _absolute(order.source), "categories": order.categories and _absolute(order.categories)}
+        ingest = self._client.post("ingests", body={**asdict(order), **places})
+        if ingest["state"] == "complete":
+            remark(f"dataset {order.dataset} is complete already: skipped")
+        else:
+            await_ingest(self._client, ingest)
+        return manifest_of(self._client.get("datasets", order.dataset, "manifest"))
+
     def datasets(self) -> list[Dataset]:
         """See `Place`."""
         return [Dataset.from_plain(one) for one in self._client.get("datasets")["datasets"]]
 
+    def train(self, ensemble: Ensemble, dataset: str, members: Sequence[str] | None) -> Facts:
+        """See `Place`."""
+        order = {"file": render(ensemble), "dataset": dataset, "members": members}
+        training = await_training(self._client, ensemble, self._client.post("trainings", body=order))
+        if not training["version"]:
+            return {"ensemble": ensemble.name, "version": None, "runs": {}, "holdout": {}}
+        version, _ = self.version(f"{ensemble.name}@{training['version']}")
+        return {
+            "ensemble": version.name,
+            "version": version.version,
+            "runs": dict(version.runs),
+            "holdout": {
+                member: self._client.get("runs", run)["metrics"]["holdout"] for member, run in version.runs.items()
+            },
+        }
+
+    def runs(self) -> list[Line]:
+        """See `Place`."""
+        return list(self._client.get("runs")["runs"])
+
+    def run(self, name: str) -> tuple[Run, RunLog]:
+        """See `Place`."""
+        trainings = (
+            {member: run["run"] for member, run in one["runs"].items()}
+            for one in self._client.get("trainings")["trainings"]
+        )
+        run = find({one["run"] for one in self.runs()}, trainings, name)
+        row = self._client.get("runs", run)
+        lines = run_log.lines_of(self._client.text("runs", run, "log"), run)
+        return Run.from_plain(row), RunLog(lines, row["metrics"] or {}, row["card"] or {}, row["progress"] or {})
+
+    def versions(self) -> list[tuple[EnsembleVersion, bool]]:
+        """See `Place`."""
+        return [_version(one) for one in self._client.get("ensembles")["ensembles"]]
+
+    def version(self, name: str) -> tuple[EnsembleVersion, bool]:
+        """See `Place`."""
+        return _version(self._client.get("ensembles", *name.split("@", 1)))
+
+    def import_version(
+        self, ensemble: Ensemble, dataset: str, weights: Mapping[str, str], *, current: bool
+    ) -> EnsembleVersion:
+        """See `Place`. The server reads the weights: files there, or objects."""
+        files = {member: _absolute(file) for member, file in weights.items()}
+        order = {"file": render(ensemble), "dataset": dataset, "weights": files, "current": current}
+        return _version(self._client.post("ensembles", body=order))[0]
+
     def score(self, request: JobRequest) -> Facts:
         """See `Place`. The gateway finds a job of equal arguments, so that the order may be sent twice."""
         order = {name: value for name, value in asdict(request).items() if name not in ("tenant", "idempotency_key")}
-        job = self._client.post("jobs", **order, reuse=True)
+        job = self._client.post("jobs", body={**order, "reuse": True})
         if job["state"] not in states.UNFINISHED:
             remark(f"job {job['id']} has scored this already: {job['state']}")
         else:
-            self._follow(f"score {request.dataset}", job["id"])
+            await_job(self._client, f"score {request.dataset}", job["id"])
         return self.job(job["id"])
 
     def jobs(self) -> list[Facts]:
@@ -66,7 +129,7 @@ class There:
 
     def watch(self, job: str) -> None:
         """See `Place`."""
-        self._follow(f"job {job}", job)
+        await_job(self._client, f"job {job}", job)
 
     def cancel(self, job: str) -> str:
         """See `Place`."""
@@ -91,26 +154,12 @@ class There:
     def add_key(self, name: str, tenant: str, scopes: Sequence[str]) -> Facts:
         """See `Place`. Sent once: a lost answer would leave a key whose secret nobody knows."""
         order = {"name": name, "tenant": tenant, "scopes": list(scopes)}
-        made: Facts = self._client.post("keys", repeat=False, **order)
+        made: Facts = self._client.post("keys", body=order, repeat=False)
         return made
 
     def revoke_key(self, key: str) -> None:
         """See `Place`."""
         self._client.delete("keys", key)
-
-    def _follow(self, title: str, job: str) -> None:
-        with _left_running(f"job {job}", f"`shelver jobs {job} --watch` follows it, `shelver cancel {job}` stops it"):
-            follow(title, lambda: _progress(self._client.get("jobs", job)), _STILL)
-
-
-@contextmanager
-def _left_running(what: str, how: str) -> Iterator[None]:
-    """Say what goes on at the server and how to go on with it, where this process leaves."""
-    try:
-        yield
-    except (KeyboardInterrupt, StoreUnavailableError):
-        remark(f"{what} goes on at the server: {how}")
-        raise
 
 
 def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -120,12 +169,7 @@ def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
         yield from whole_lines
 
 
-def _progress(job: dict[str, Any]) -> Progress:
-    names = ("state", "products", "done", "failed", "decided", "copied", "chunks", "rate", "seconds_left", "halvings")
-    return Progress(job=job["id"], message=job["message"], **{name: job[name] for name in names})
-
-
-def _facts(job: dict[str, Any]) -> Facts:
+def _facts(job: Facts) -> Facts:
     names = ("products", "done", "failed", "decided", "since", "copied", "chunks", "precision", "batch_images")
     return {
         "job": job["id"],
@@ -134,3 +178,12 @@ def _facts(job: dict[str, Any]) -> Facts:
         "ensemble": f"{job['ensemble']}@{job['version']}",
         **{name: job[name] for name in (*names, "halvings", "error")},
     }
+
+
+def _version(view: Facts) -> tuple[EnsembleVersion, bool]:
+    return EnsembleVersion.from_plain(view), view["current"]
+
+
+def _absolute(name: str) -> str:
+    """As a server takes it, whose working folder is another one."""
+    return name if name.startswith(S3) else str(Path(name).absolute())

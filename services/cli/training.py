@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import util
 from json import dumps as render_json
 from json import loads as parse_json
@@ -12,13 +13,13 @@ import typer
 
 from services import launcher as launcher_service
 from services.cli.app import AsJson, Session, app
-from services.cli.show import as_json, duration, facts, progress, remark, stdout, table
+from services.cli.following import training_reporter
+from services.cli.show import as_json, facts, progress, remark, stdout, table
 from shared import ensemble_file, layout, wiring
 from shared.domain.ensemble import Ensemble, Split
 from shared.domain.errors import FailedError
 from shared.domain.intervals import Accuracy
 from shared.domain.records import EnsembleVersion
-from shared.training_progress import TrainingProgress
 
 _LOW_SHARE = 0.5  # below it a warm start says little
 
@@ -134,20 +135,14 @@ def train(
     """
     session: Session = context.obj
     ensemble = ensemble_file.load(file)
-    with session.exclusive():
-        version = train_ensemble(session, ensemble, dataset, member)
-    if version is None:
-        found: dict[str, Any] = {"ensemble": ensemble.name, "version": None, "runs": {}, "holdout": {}}
-    else:
-        found = {"ensemble": ensemble.name, "version": version.version, "runs": dict(version.runs)}
-        found["holdout"] = holdout_figures(session, version)
+    found = session.place.train(ensemble, dataset, member)
     if json:
         as_json(found)
-    elif version is None:
+    elif found["version"] is None:
         stdout.print(f"the asked members are trained; train the others for a version of {ensemble.name}")
     else:
         show_holdout(found["holdout"])
-        stdout.print(f"ensemble {version.name}@{version.version} is ready and current", markup=False)
+        stdout.print(f"ensemble {ensemble.name}@{found['version']} is ready and current", markup=False)
 
 
 def holdout_figures(session: Session, version: EnsembleVersion) -> dict[str, Any]:
@@ -175,25 +170,11 @@ def show_holdout(figures: dict[str, Any]) -> None:
 
 
 def train_ensemble(
-    session: Session, ensemble: Ensemble, dataset: str, members: list[str] | None = None
+    session: Session, ensemble: Ensemble, dataset: str, members: Sequence[str] | None = None
 ) -> EnsembleVersion | None:
     """Train with a progress line."""
-    said: set[str] = set()
     with progress(f"train {ensemble.name}") as update:
-
-        def report(state: TrainingProgress) -> None:
-            for member in state.skipped:
-                if member not in said:
-                    said.add(member)
-                    remark(f"member {member} is complete already: skipped")
-            if not state.member:
-                return
-            words = f"{state.member} {state.stage}"
-            if state.stage == "training":
-                rate = f"{state.images_per_second:.0f} images/s, {duration(state.seconds_left)} left"
-                words += f", epoch {state.epoch}/{state.epochs}, {rate} for this member"
-            update(state.done, state.total, words)
-
+        report = training_reporter(update)
         return launcher_service.train(
             session.stores, wiring.launcher(session.settings), session.settings, ensemble, dataset, members, report
         )

@@ -44,6 +44,41 @@ class DatasetList(Model):
     datasets: list[DatasetView]
 
 
+class PackView(Model):
+    """A pack. Its bytes lie under another dataset after a relabel."""
+
+    number: int
+    dataset: str
+    bytes: int
+    products: int
+    images: int
+
+
+class BadDocumentView(Model):
+    """What the ingest left out."""
+
+    offset: int = Field(description="In the dump")
+    reason: str
+
+
+class ManifestView(Model):
+    """The full account of a dataset."""
+
+    dataset: str
+    fingerprint: str
+    source: str
+    products: int
+    images: int
+    labelled: int
+    bytes: int
+    repeated: int
+    unrecognised: int = Field(description="Images that do not begin like a JPEG, PNG or WebP file")
+    taxonomy: str
+    pack_bytes: int
+    packs: list[PackView]
+    bad: list[BadDocumentView]
+
+
 class CategoryView(Model):
     """A row of the category table; its place is the class index."""
 
@@ -88,6 +123,12 @@ def router(context: Context) -> APIRouter:
     def one_dataset(dataset: DatasetName) -> DatasetView:
         """A dataset."""
         return _view(stores.catalog.dataset(dataset))
+
+    @routes.get("/{dataset}/manifest", dependencies=[reads], responses=answers(HTTPStatus.NOT_FOUND))
+    def manifest(dataset: DatasetName) -> ManifestView:
+        """The full account of a dataset, with its packs and with what its ingest left out."""
+        found = read_manifest(stores.objects, dataset).plain()
+        return ManifestView(**{name: found[name] for name in ManifestView.model_fields})
 
     @routes.delete(
         "/{dataset}",

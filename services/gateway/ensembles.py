@@ -56,6 +56,9 @@ class VersionView(Model):
     combinations: dict[str, list[str]]
     image_duplicates: str
     product_duplicates: str
+    document: dict[str, Any] = Field(description="The resolved ensemble file")
+    duplicate_table: str = Field(description="Its key in the object store; empty without one")
+    fits: dict[str, Any] = Field(description="What was fitted on held-out products")
     imported: bool
     created: float
 
@@ -116,12 +119,14 @@ def router(context: Context) -> APIRouter:
 
 
 def _view(runs: Runs, version: EnsembleVersion) -> VersionView:
-    fields = ("name", "version", "dataset", "dataset_fingerprint", "taxonomy", "imported", "created")
+    fields = ("name", "version", "dataset", "dataset_fingerprint", "taxonomy", "duplicate_table", "imported", "created")
     document: dict[str, Any] = dict(version.document)
     return VersionView(
         **{name: getattr(version, name) for name in fields},
         current=runs.current(version.name) == version.version,
         runs=dict(version.runs),
+        document=document,
+        fits=dict(version.fits),
         combinations={name: list(members) for name, members in document["combinations"].items()},
         image_duplicates=document["image_duplicates"],
         product_duplicates=document["product_duplicates"],

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from services.reports import run_log
+from shared import run_log
 from shared.domain.ensemble import Ensemble
 from shared.domain.intervals import Accuracy
 from shared.domain.records import EnsembleVersion, Job

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from services.cli import client as clients
+from shared import layout
 from tests.conftest import Shop
+from tests.cutter import Cutter
 from tests.gateway_scene import Scene, gateway
 
 TENANT = "local"  # whose jobs the command line makes
@@ -63,6 +65,13 @@ def one_line(found: tuple[int, str, str], code: int, *words: str) -> None:
         "jobs JOB --watch",
         "keys",
         "keys --json",
+        "runs",
+        "runs --json",
+        "runs first",
+        "ensembles",
+        "ensembles --json",
+        "ensembles show tiny",
+        "ensembles show tiny --json",
     ],
 )
 def test_a_verb_says_the_same_in_both_places(line: str, here: Verb, there: Verb, shop: Shop) -> None:
@@ -70,6 +79,12 @@ def test_a_verb_says_the_same_in_both_places(line: str, here: Verb, there: Verb,
     theirs = there(*arguments)
     assert theirs == here(*arguments)
     assert theirs[0] == 0
+
+
+def test_a_run_in_json_is_the_same_but_for_its_last_progress(here: Verb, there: Verb) -> None:
+    mine, theirs = (json.loads(run("runs", "second", "--json")[1]) for run in (here, there))
+    assert theirs["log"]
+    assert theirs == mine | {"progress": None}
 
 
 @pytest.mark.parametrize("form", ["csv", "ndjson", "parquet"])
@@ -82,6 +97,57 @@ def test_an_export_has_the_same_bytes(form: str, here: Verb, there: Verb, shop: 
     assert there("export", shop.job, "--format", form, "--combination", "one", "-o", theirs)[0] == 0
     assert here("export", shop.job, "--format", form, "--combination", "one", "-o", mine)[0] == 0
     assert theirs.read_bytes() == mine.read_bytes()
+
+
+@pytest.mark.parametrize("form", ["csv", "ndjson"])
+def test_an_export_goes_on_after_each_break(
+    form: str, here: Verb, shell: Verb, scene: Scene, shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clients, "PAUSES", (0.0,) * 4)
+    mine, theirs = tmp_path / "mine", tmp_path / "theirs"
+    assert here("export", shop.job, "--format", form, "-o", mine)[0] == 0
+    with Cutter(scene.url, most=mine.stat().st_size // 3) as cutter:
+        asks = ("--server", cutter.url, "--key", scene.secret("read", TENANT))
+        assert shell(*asks, "export", shop.job, "--format", form, "-o", theirs)[0] == 0
+        assert cutter.cut >= 3
+    assert theirs.read_bytes() == mine.read_bytes()
+
+
+def test_an_export_that_never_ends_leaves_no_file(
+    shell: Verb, scene: Scene, shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clients, "PAUSES", (0.0,))
+    with Cutter(scene.url, most=2000) as cutter:  # the job, and no whole file of its answers
+        asks = ("--server", cutter.url, "--key", scene.secret("read", TENANT))
+        file = tmp_path / "answers.parquet"
+        one_line(shell(*asks, "export", shop.job, "--format", "parquet", "-o", file), 1, cutter.url, "does not answer")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_from_elsewhere_are_imported(there: Verb, scene: Scene, shop: Shop, tmp_path: Path) -> None:
+    runs = scene.stores.runs.version("tiny").runs
+    options = []
+    for member, run in runs.items():
+        file = scene.settings.home.parent / f"{member}.safetensors"
+        file.write_bytes(scene.stores.objects.read(layout.run_file(run, "weights.safetensors")))
+        options += ["--weights", f"{member}={file}"]
+    order = ["ensembles", "import", shop.ensemble_file, "--dataset", "train", "--no-current"]
+    code, out, err = there(*order, *options)
+    assert (code, err) == (0, "")
+    (imported,) = [one for one in scene.stores.runs.versions() if one.imported]
+    assert out == f"ensemble tiny@{imported.version} is ready\n"
+    assert there("ensembles", "show", f"tiny@{imported.version}")[1].count("from elsewhere") == 1
+    one_line(there(*order, "--weights", "first=/etc/passwd"), 2, "/etc/passwd", "none of the folders")
+
+
+def test_what_the_server_cannot_begin_is_refused(there: Verb, scene: Scene, shop: Shop) -> None:
+    nowhere = scene.settings.home.parent / "nowhere.bson"
+    one_line(there("ingest", nowhere, "--dataset", "new"), 2, "nowhere.bson", "no such file")
+    one_line(there("ingest", "-", "--dataset", "new"), 2, "standard input")
+    one_line(there("ingest", "/etc/passwd.bson", "--dataset", "new"), 2, "none of the folders")
+    one_line(there("train", shop.ensemble_file, "--dataset", "nowhere"), 2, "nowhere")
+    one_line(there("runs", "nothing"), 2, "there is no run 'nothing'")
+    one_line(there("ensembles", "show", "nobody"), 2, "nobody")
 
 
 def test_score_finds_what_is_scored(there: Verb, shop: Shop) -> None:

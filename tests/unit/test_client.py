@@ -71,7 +71,7 @@ def test_a_problem_is_an_error_of_shelver_and_is_not_asked_again(status: int, ki
     server = Server(problem(status))
 
     with pytest.raises(kind) as raised:
-        server.client().post("jobs", dataset="test")
+        server.client().post("jobs", body={"dataset": "test"})
 
     assert str(raised.value).startswith(words)
     assert SECRET not in str(raised.value)
@@ -92,7 +92,7 @@ AWAY: list[Callable[[], Answer]] = [
 def test_a_server_that_comes_back_is_waited_for(away: Callable[[], Answer]) -> None:
     server = Server(away(), away(), ok(id="j"))
 
-    assert server.client().post("jobs", dataset="test") == {"id": "j"}
+    assert server.client().post("jobs", body={"dataset": "test"}) == {"id": "j"}
 
     assert server.slept == list(PAUSES[:2])
     assert {request.content for request in server.asked} == {b'{"dataset":"test"}'}
@@ -126,7 +126,7 @@ def test_what_may_not_be_repeated_is_sent_once(answer: Answer) -> None:
     server = Server(answer)
 
     with pytest.raises(AwayError):
-        server.client().post("keys", repeat=False, tenant="shop")
+        server.client().post("keys", body={"tenant": "shop"}, repeat=False)
 
     assert len(server.asked) == 1
 

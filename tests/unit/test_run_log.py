@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from services.cli.curves import WIDTH, curves
-from services.reports import run_log
-from shared import layout
+from shared import layout, run_log
 from shared.adapters.directory import DirectoryObjects
 from shared.domain.errors import FailedError, NewerSchemaError
 
