@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import click
 import pytest
 import typer
+from typer.core import TyperGroup
 
 from services import cli
 from services.cli.verbs import app
+from services.gateway.authentication import new_key
 from shared import layout, wiring
 from shared.domain import states
 from shared.job_requests import JobRequest, create
@@ -23,14 +24,14 @@ from tests.conftest import REPOSITORY, Shop
 
 SCREEN = (80, 40)
 ANY_ID = re.compile(r"\b[0-9a-f]{16}\b")
-EXAMPLE = re.compile(r"Example: (shelver [^\n]*(?:\\\n[^\n]*)*)")
+EXAMPLE = re.compile(r"Example: (shelver (?:[^\n]*\\\n)*[^\n]*)")
 
 
-def helps(group: click.Group, before: str = "") -> Iterator[tuple[str, str]]:
+def helps(group: TyperGroup, before: str = "") -> Iterator[tuple[str, str]]:
     """Each verb, those of groups too, with its help."""
     for name, command in group.commands.items():
         yield before + name, command.help or ""
-        if isinstance(command, click.Group):
+        if isinstance(command, TyperGroup):
             yield from helps(command, f"{before}{name} ")
 
 
@@ -75,8 +76,11 @@ def place(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def real_id(verb: str, home: Path) -> str:
-    """What stands for 0123456789abcdef: a run, a job to cancel, a job to remove, else the job that is scored."""
+    """What stands for 0123456789abcdef: a run, a key, a job to cancel, one to remove, else the job that is scored."""
     stores = wiring.stores(Settings(home=home))
+    if verb == "keys revoke":
+        key, _ = new_key("shop", ("read",), "", 0.0)
+        return stores.keys.add_key(key).id
     if verb == "runs":
         return stores.runs.runs()[0].id
     job = next(job for job in stores.jobs.jobs(states.ANSWERED) if job.ensemble == "grocery-small")
