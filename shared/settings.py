@@ -19,6 +19,15 @@ _WHERE = {"catalog": ("mongodb", "mongodb+srv"), "objects": ("s3",), "queue": ("
 
 
 @dataclass(frozen=True, slots=True)
+class MongoSettings:
+    """The server behind `catalog = mongodb://...`; all else stands in that address. Durations in seconds."""
+
+    connect_seconds: float = 3.0
+    select_seconds: float = 5.0  # no server of the address can be written to for this long: it is away
+    read_seconds: float = 30.0  # without a byte: the connection is dead
+
+
+@dataclass(frozen=True, slots=True)
 class S3Settings:
     """The server behind `objects = s3://BUCKET[/PREFIX]`. Durations in seconds."""
 
@@ -149,6 +158,7 @@ class Settings:
     catalog: str = ""  # documents: empty for SQLite in the home, or mongodb://HOST/DATABASE
     objects: str = ""  # empty for a folder in the home, or s3://BUCKET[/PREFIX]
     queue: str = ""  # empty for a child process, or redis://HOST[:PORT]/DB for Celery
+    mongo: MongoSettings = field(default_factory=MongoSettings)
     s3: S3Settings = field(default_factory=S3Settings)
     ingest: IngestSettings = field(default_factory=IngestSettings)
     leases: LeaseSettings = field(default_factory=LeaseSettings)

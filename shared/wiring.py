@@ -38,10 +38,9 @@ def objects(settings: Settings) -> Objects:
 
 
 def stores(settings: Settings) -> Stores:
-    """All stores of the settings. Raises BadInputError for a document store that this release has no adapter for."""
+    """All stores of the settings."""
     if settings.catalog:
-        reason = "this release keeps documents in SQLite only"
-        raise BadInputError("SHELVER_CATALOG", reason, remedy="unset it")
+        return _on_mongo(settings)
     database = settings.home / "shelver.sqlite"
     return Stores(
         objects(settings),
@@ -50,6 +49,25 @@ def stores(settings: Settings) -> Stores:
         SqliteJobs(database),
         SqliteKeys(database),
         SqliteLeases(database),
+    )
+
+
+def _on_mongo(settings: Settings) -> Stores:
+    from shared.adapters.mongo import Mongo
+    from shared.adapters.mongo_catalog import MongoCatalog
+    from shared.adapters.mongo_jobs import MongoJobs
+    from shared.adapters.mongo_keys import MongoKeys
+    from shared.adapters.mongo_leases import MongoLeases
+    from shared.adapters.mongo_runs import MongoRuns
+
+    mongo = Mongo(settings.catalog, settings.mongo)
+    return Stores(
+        objects(settings),
+        MongoCatalog(mongo),
+        MongoRuns(mongo),
+        MongoJobs(mongo),
+        MongoKeys(mongo),
+        MongoLeases(mongo),
     )
 
 

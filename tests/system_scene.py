@@ -1,4 +1,4 @@
-"""Shelver as services: gateway, two dispatchers and two workers as processes on a real Redis and S3, rows in SQLite.
+"""Shelver as services: gateway, two dispatchers and two workers as processes on a real Redis, S3 and MongoDB protocol.
 
 The engine is the stub, which answers by product id: an undisturbed run is known without networks.
 """
@@ -43,16 +43,17 @@ Answer = tuple[int, int, str, object]
 
 
 class System:
-    """Everything by name: servers redis and s3; processes gateway, dispatcher1, dispatcher2, worker1, worker2."""
+    """Everything by name: servers redis, s3, mongo; processes gateway, dispatcher1, dispatcher2, worker1, worker2."""
 
-    def __init__(self, folder: Path, redis: Server, s3: Server) -> None:
+    def __init__(self, folder: Path, redis: Server, s3: Server, mongo: Server) -> None:
         """The servers run and are this system's alone; `start` starts the rest."""
         self._folder = folder
-        self.servers = {"redis": redis, "s3": s3}
+        self.servers = {"redis": redis, "s3": s3, "mongo": mongo}
         s3_client(s3).make_bucket("system")
         credentials = credentials_file(s3, folder / "credentials")
         self.settings = Settings(
             home=folder / "home",
+            catalog=f"{mongo.url}/system",
             objects="s3://system",
             queue=f"{redis.url}/0",
             s3=S3Settings(endpoint=s3.url, credentials_file=str(credentials)),

@@ -14,6 +14,7 @@ import typer
 from services.cli.show import remark
 from shared import wiring
 from shared.domain.errors import BadInputError
+from shared.job_requests import reclaim
 from shared.ports import Stores
 from shared.settings import Settings, examine
 
@@ -85,8 +86,13 @@ class Session:
 
     def remark_if_idle(self, verb: str) -> None:
         """Say that what is stored as running was interrupted, if no process works in the home."""
-        if not wiring.holder(self.settings):
+        if not self.settings.catalog and not wiring.holder(self.settings):
             remark(f"nobody works here now: what is running was interrupted, and the same `shelver {verb}` goes on")
+
+    def reclaim(self) -> None:
+        """Take back what died processes held, where the home is all: on servers, other machines may hold it."""
+        if not self.settings.catalog:
+            reclaim(self.stores.jobs)
 
     def _check_home(self) -> None:
         home = self.settings.home

@@ -12,7 +12,7 @@ from shared.domain import states
 from shared.domain.errors import FailedError
 from shared.domain.records import Job
 from shared.job_progress import Speed, observe
-from shared.job_requests import JobRequest, find_or_create, reclaim
+from shared.job_requests import JobRequest, find_or_create
 from shared.job_requests import cancel as request_cancel
 
 _GRACE_SECONDS = 4.0  # Ctrl-C ends everything within 5 seconds
@@ -25,7 +25,7 @@ def run_job(session: Session, request: JobRequest) -> Job:
     if job.state not in states.UNFINISHED:
         remark(f"job {job.id} has scored this already: {job.state}")
         return job
-    reclaim(stores.jobs)
+    session.reclaim()
     queue = wiring.queue(session.settings)
     dispatcher = Dispatcher(stores.jobs, stores.objects, queue, session.settings)
     try:
@@ -41,7 +41,7 @@ def cancel_job(session: Session, job: str) -> str:
     request_cancel(store, job)
     try:
         with session.exclusive():
-            reclaim(store)
+            session.reclaim()
             queue = wiring.queue(session.settings)
             try:
                 Dispatcher(store, session.stores.objects, queue, session.settings).run([job], lambda _: None)

@@ -17,7 +17,6 @@ from services.dispatcher.service import Service as Dispatcher
 from services.gateway.service import Service as Gateway
 from services.launcher.service import Service as Launcher
 from shared import logs, wiring
-from shared.job_requests import reclaim
 from shared.settings import Settings
 
 _GRACE_SECONDS = 4.0  # for the worker to hand back
@@ -53,7 +52,7 @@ def up(
 def serve(session: Session, settings: Settings, stop: threading.Event) -> None:
     """Run all services until `stop` is set, or until one of them fails, whose error is raised."""
     stores, registry = session.stores, CollectorRegistry()
-    reclaim(stores.jobs)
+    session.reclaim()
     queue, processes = wiring.queue(settings), wiring.launcher(settings)
     launcher = Launcher(stores, processes, settings, registry)
     checks = {**launcher.checks(), **wiring.checks(stores, queue)}

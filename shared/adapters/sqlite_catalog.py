@@ -1,14 +1,13 @@
 """The catalog of datasets, ingests and product rows in the embedded SQLite file."""
 
 import dataclasses
-import json
 import sqlite3
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
+from shared.adapters.rows import dataset_taken, from_json, no_dataset, no_product, to_json
 from shared.adapters.sqlite import Database
-from shared.domain.errors import ConflictError, NotFoundError
 from shared.domain.records import Dataset, Ingest, ProductRow
 
 _ROWS = 10_000  # rows in one transaction: long enough to be fast, short enough for other writers
@@ -35,31 +34,27 @@ class SqliteCatalog:
     def begin_ingest(self, ingest: Ingest) -> Ingest:
         """Store the row unless its dataset has one already; return the row that is stored."""
         with self._database.writing() as connection:
-            connection.execute(
-                "INSERT OR IGNORE INTO ingests VALUES (?, ?)", (ingest.dataset, json.dumps(ingest.plain()))
-            )
+            connection.execute("INSERT OR IGNORE INTO ingests VALUES (?, ?)", (ingest.dataset, to_json(ingest)))
             row = connection.execute("SELECT document FROM ingests WHERE dataset = ?", (ingest.dataset,)).fetchone()
-        return Ingest.from_plain(json.loads(row["document"]))
+        return from_json(Ingest, row["document"])
 
     def ingest(self, dataset: str) -> Ingest | None:
         """The ingest of `dataset`."""
         row = self._database.row("SELECT document FROM ingests WHERE dataset = ?", (dataset,))
-        return None if row is None else Ingest.from_plain(json.loads(row["document"]))
+        return None if row is None else from_json(Ingest, row["document"])
 
     def ingests(self) -> list[Ingest]:
         """All ingests by dataset, also those of datasets that are not visible."""
         rows = self._database.rows("SELECT document FROM ingests ORDER BY dataset")
-        return [Ingest.from_plain(json.loads(row["document"])) for row in rows]
+        return [from_json(Ingest, row["document"]) for row in rows]
 
     def end_ingest(self, dataset: str, state: str, error: str = "") -> None:
         """Set the state of an ingest: complete, failed, or running again."""
         with self._database.writing() as connection:
             row = connection.execute("SELECT document FROM ingests WHERE dataset = ?", (dataset,)).fetchone()
             if row is not None:
-                ended = dataclasses.replace(Ingest.from_plain(json.loads(row["document"])), state=state, error=error)
-                connection.execute(
-                    "UPDATE ingests SET document = ? WHERE dataset = ?", (json.dumps(ended.plain()), dataset)
-                )
+                ended = dataclasses.replace(from_json(Ingest, row["document"]), state=state, error=error)
+                connection.execute("UPDATE ingests SET document = ? WHERE dataset = ?", (to_json(ended), dataset))
 
     def add_products(self, rows: Iterable[ProductRow]) -> None:
         """Insert rows in bulk; a row that is there already stays as it is."""
@@ -75,32 +70,29 @@ class SqliteCatalog:
         with self._database.writing() as connection:
             connection.execute(
                 "INSERT OR IGNORE INTO datasets VALUES (?, ?, ?)",
-                (dataset.name, dataset.fingerprint, json.dumps(dataset.plain())),
+                (dataset.name, dataset.fingerprint, to_json(dataset)),
             )
             row = connection.execute("SELECT fingerprint FROM datasets WHERE name = ?", (dataset.name,)).fetchone()
         if row["fingerprint"] != dataset.fingerprint:
-            raise ConflictError(
-                f"there is a dataset '{dataset.name}' with other content; choose another name, "
-                f"or remove it with `shelver rm dataset {dataset.name}`"
-            )
+            raise dataset_taken(dataset.name)
 
     def dataset(self, name: str) -> Dataset:
         """The dataset. Raises NotFoundError."""
         row = self._database.row("SELECT document FROM datasets WHERE name = ?", (name,))
         if row is None:
-            raise NotFoundError(f"there is no dataset '{name}'; see `shelver datasets`")
-        return Dataset.from_plain(json.loads(row["document"]))
+            raise no_dataset(name)
+        return from_json(Dataset, row["document"])
 
     def datasets(self) -> list[Dataset]:
         """All visible datasets by name."""
         rows = self._database.rows("SELECT document FROM datasets ORDER BY name")
-        return [Dataset.from_plain(json.loads(row["document"])) for row in rows]
+        return [from_json(Dataset, row["document"]) for row in rows]
 
     def product(self, dataset: str, product: int) -> ProductRow:
         """One product's row. Raises NotFoundError."""
         row = self._database.row(f"SELECT {_COLUMNS} FROM products WHERE dataset = ? AND id = ?", (dataset, product))
         if row is None:
-            raise NotFoundError(f"there is no product {product} in the dataset '{dataset}'")
+            raise no_product(dataset, product)
         return _product(row)
 
     def products(self, dataset: str, *, after: int | None = None, limit: int = 1000) -> list[ProductRow]:

@@ -1,16 +1,15 @@
 """Scoring jobs, chunks and outcomes in one SQLite file: each row its JSON, with what is compared and summed."""
 
-import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from sqlite3 import Row
 from typing import Any
 
+from shared.adapters.rows import from_json, no_chunk, no_job, to_json
 from shared.adapters.sqlite import Database
-from shared.domain.errors import NotFoundError
-from shared.domain.records import Chunk, Job, Outcome, Record
+from shared.domain.records import Chunk, Job, Outcome
 
 _SUMS = ("products", "images", "done", "failed", "decided", "copied", "scored_images")
 _TABLES = """
@@ -52,7 +51,7 @@ class SqliteJobs:
         """See the port."""
         self._database.write(
             "INSERT OR IGNORE INTO jobs (id, state, generation, content) VALUES (?, ?, ?, ?)",
-            (job.id, job.state, job.generation, _json(job)),
+            (job.id, job.state, job.generation, to_json(job)),
         )
         return self.job(job.id)
 
@@ -60,20 +59,20 @@ class SqliteJobs:
         """See the port."""
         row = self._database.row("SELECT content FROM jobs WHERE id = ?", (job,))
         if row is None:
-            raise NotFoundError(f"there is no job '{job}'; see `shelver jobs`")
-        return Job.from_plain(json.loads(row["content"]))
+            raise no_job(job)
+        return from_json(Job, row["content"])
 
     def jobs(self, states: Sequence[str] = ()) -> list[Job]:
         """See the port."""
         where = f"WHERE state IN ({_marks(states)})" if states else ""
         rows = self._database.rows(f"SELECT content FROM jobs {where} ORDER BY number DESC", states)
-        return [Job.from_plain(json.loads(row["content"])) for row in rows]
+        return [from_json(Job, row["content"]) for row in rows]
 
     def swap_job(self, old: Job, new: Job) -> bool:
         """See the port."""
         changed = self._database.write(
             "UPDATE jobs SET state = ?, generation = ?, content = ? WHERE id = ? AND state = ? AND generation = ?",
-            (new.state, new.generation, _json(new), old.id, old.state, old.generation),
+            (new.state, new.generation, to_json(new), old.id, old.state, old.generation),
         )
         return changed == 1
 
@@ -85,7 +84,7 @@ class SqliteJobs:
         """See the port."""
         row = self._database.row("SELECT content, beat, ready FROM chunks WHERE id = ?", (chunk,))
         if row is None:
-            raise NotFoundError(f"there is no chunk '{chunk}'")
+            raise no_chunk(chunk)
         return _chunk(row)
 
     def chunks(self, job: str, states: Sequence[str] = (), *, limit: int | None = None) -> list[Chunk]:
@@ -124,7 +123,9 @@ class SqliteJobs:
 
     def add_outcomes(self, outcomes: Iterable[Outcome]) -> None:
         """See the port."""
-        self._insert(_INSERT_OUTCOME, ((o.job, o.product, o.position, int(bool(o.error)), _json(o)) for o in outcomes))
+        self._insert(
+            _INSERT_OUTCOME, ((o.job, o.product, o.position, int(bool(o.error)), to_json(o)) for o in outcomes)
+        )
 
     def outcomes(self, job: str, *, after: int = -1, limit: int = 1000, errors_only: bool = False) -> list[Outcome]:
         """See the port."""
@@ -133,7 +134,7 @@ class SqliteJobs:
             f"SELECT content FROM outcomes WHERE job = ? AND position > ? {where} ORDER BY position LIMIT ?",
             (job, after, limit),
         )
-        return [Outcome.from_plain(json.loads(row["content"])) for row in rows]
+        return [from_json(Outcome, row["content"]) for row in rows]
 
     def outcomes_of(self, job: str, products: Sequence[int]) -> list[Outcome]:
         """See the port."""
@@ -143,7 +144,7 @@ class SqliteJobs:
             rows = self._database.rows(
                 f"SELECT content FROM outcomes WHERE job = ? AND product IN ({_marks(asked)})", (job, *asked)
             )
-            found += [Outcome.from_plain(json.loads(row["content"])) for row in rows]
+            found += [from_json(Outcome, row["content"]) for row in rows]
         return sorted(found, key=lambda outcome: outcome.position)
 
     def count_outcomes(self, job: str) -> int:
@@ -167,18 +168,12 @@ class SqliteJobs:
 
 def _columns(chunk: Chunk) -> tuple[Any, ...]:
     sums = (getattr(chunk, name) for name in _SUMS)
-    return (chunk.state, chunk.generation, chunk.position, int(chunk.ready), _json(chunk), *sums)
+    return (chunk.state, chunk.generation, chunk.position, int(chunk.ready), to_json(chunk), *sums)
 
 
 def _chunk(row: Row) -> Chunk:
-    content = json.loads(row["content"])
-    return Chunk.from_plain(content | {"beat": row["beat"], "ready": bool(row["ready"])})
+    return replace(from_json(Chunk, row["content"]), beat=row["beat"], ready=bool(row["ready"]))
 
 
 def _marks(values: Sequence[object]) -> str:
     return ", ".join("?" * len(values))
-
-
-def _json(record: Record) -> str:
-    values = {item.name: getattr(record, item.name) for item in fields(record)}
-    return json.dumps(values, default=asdict, ensure_ascii=False)  # asdict of all copies every number of an outcome

@@ -1,11 +1,10 @@
 """API keys and admissions in one SQLite file."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
+from shared.adapters.rows import from_json, no_key, secret_taken, to_json
 from shared.adapters.sqlite import Database
-from shared.domain.errors import ConflictError, NotFoundError
 from shared.domain.records import Admission, Key
 
 _TABLES = """
@@ -28,40 +27,40 @@ class SqliteKeys:
         with self._database.writing() as connection:
             connection.execute(
                 "INSERT OR IGNORE INTO keys (id, digest, content) VALUES (?, ?, ?)",
-                (key.id, key.digest, json.dumps(key.plain())),
+                (key.id, key.digest, to_json(key)),
             )
             row = connection.execute("SELECT content FROM keys WHERE id = ?", (key.id,)).fetchone()
         if row is None:
-            raise ConflictError("another key has the same secret; make a new one")
-        return Key.from_plain(json.loads(row["content"]))
+            raise secret_taken()
+        return from_json(Key, row["content"])
 
     def key_of(self, digest: str) -> Key | None:
         """See the port."""
         row = self._database.row("SELECT content FROM keys WHERE digest = ?", (digest,))
-        return None if row is None else Key.from_plain(json.loads(row["content"]))
+        return None if row is None else from_json(Key, row["content"])
 
     def all_keys(self) -> list[Key]:
         """See the port."""
         rows = self._database.rows("SELECT content FROM keys ORDER BY number")
-        return [Key.from_plain(json.loads(row["content"])) for row in rows]
+        return [from_json(Key, row["content"]) for row in rows]
 
     def revoke_key(self, key: str) -> None:
         """See the port."""
         with self._database.writing() as connection:
             row = connection.execute("SELECT content FROM keys WHERE id = ?", (key,)).fetchone()
             if row is None:
-                raise NotFoundError(f"there is no key '{key}'; see `shelver keys`")
-            revoked = replace(Key.from_plain(json.loads(row["content"])), revoked=True)
-            connection.execute("UPDATE keys SET content = ? WHERE id = ?", (json.dumps(revoked.plain()), key))
+                raise no_key(key)
+            revoked = replace(from_json(Key, row["content"]), revoked=True)
+            connection.execute("UPDATE keys SET content = ? WHERE id = ?", (to_json(revoked), key))
 
     def admission(self, tenant: str) -> Admission:
         """See the port."""
         row = self._database.row("SELECT content FROM admissions WHERE tenant = ?", (tenant,))
-        return Admission(tenant=tenant) if row is None else Admission.from_plain(json.loads(row["content"]))
+        return Admission(tenant=tenant) if row is None else from_json(Admission, row["content"])
 
     def swap_admission(self, old: Admission, new: Admission) -> bool:
         """See the port."""
-        values = (new.generation, json.dumps(new.plain()))
+        values = (new.generation, to_json(new))
         if old.generation == 0:
             statement = "INSERT OR IGNORE INTO admissions (generation, content, tenant) VALUES (?, ?, ?)"
             return self._database.write(statement, (*values, old.tenant)) == 1

@@ -1,8 +1,8 @@
 """Leadership leases in one SQLite file."""
 
-import json
 from pathlib import Path
 
+from shared.adapters.rows import from_json, to_json
 from shared.adapters.sqlite import Database
 from shared.domain.records import Lease
 
@@ -22,11 +22,11 @@ class SqliteLeases:
     def lease(self, name: str) -> Lease:
         """See the port."""
         row = self._database.row("SELECT content FROM leases WHERE name = ?", (name,))
-        return Lease(name=name) if row is None else Lease.from_plain(json.loads(row["content"]))
+        return Lease(name=name) if row is None else from_json(Lease, row["content"])
 
     def swap_lease(self, old: Lease, new: Lease) -> bool:
         """See the port."""
-        values = (new.term, new.beat, json.dumps(new.plain()), old.name)
+        values = (new.term, new.beat, to_json(new), old.name)
         with self._database.writing() as connection:
             statement = "UPDATE leases SET term = ?, beat = ?, content = ? WHERE name = ? AND term = ? AND beat = ?"
             changed = connection.execute(statement, (*values, old.term, old.beat)).rowcount

@@ -1,12 +1,11 @@
 """Runs, trainings and ensemble versions in one SQLite file: each row its JSON, with what a swap compares beside it."""
 
-import json
 from pathlib import Path
 from typing import TypeVar
 
+from shared.adapters.rows import from_json, no_row, no_version, to_json
 from shared.adapters.sqlite import Database
-from shared.domain.errors import NotFoundError
-from shared.domain.records import EnsembleVersion, Record, Run, Training
+from shared.domain.records import EnsembleVersion, Run, Training
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -77,7 +76,7 @@ class SqliteRuns:
         """See the port."""
         self._database.write(
             "INSERT OR IGNORE INTO ensemble_versions (name, version, content) VALUES (?, ?, ?)",
-            (version.name, version.version, _json(version)),
+            (version.name, version.version, to_json(version)),
         )
         return self.version(version.name, version.version)
 
@@ -86,16 +85,15 @@ class SqliteRuns:
         wanted = version or self.current(name)
         row = self._database.row("SELECT content FROM ensemble_versions WHERE name = ? AND version = ?", (name, wanted))
         if row is None:
-            what = f"version '{version}' of the ensemble '{name}'" if version else f"current version of '{name}'"
-            raise NotFoundError(f"there is no {what}; see `shelver ensembles`")
-        return EnsembleVersion.from_plain(json.loads(row["content"]))
+            raise no_version(name, version)
+        return from_json(EnsembleVersion, row["content"])
 
     def versions(self, name: str = "") -> list[EnsembleVersion]:
         """See the port."""
         rows = self._database.rows(
             "SELECT content FROM ensemble_versions WHERE ? IN ('', name) ORDER BY number", (name,)
         )
-        return [EnsembleVersion.from_plain(json.loads(row["content"])) for row in rows]
+        return [from_json(EnsembleVersion, row["content"]) for row in rows]
 
     def remove_version(self, name: str, version: str) -> None:
         """See the port."""
@@ -116,27 +114,23 @@ class SqliteRuns:
     def _add(self, table: str, row: _Row) -> _Row:
         self._database.write(
             f"INSERT OR IGNORE INTO {table} (id, state, generation, content) VALUES (?, ?, ?, ?)",
-            (row.id, row.state, row.generation, _json(row)),
+            (row.id, row.state, row.generation, to_json(row)),
         )
         return self._get(table, type(row), row.id)
 
     def _get(self, table: str, kind: type[_Row], key: str) -> _Row:
         row = self._database.row(f"SELECT content FROM {table} WHERE id = ?", (key,))
         if row is None:
-            raise NotFoundError(f"there is no {kind.__name__.lower()} '{key}'")
-        return kind.from_plain(json.loads(row["content"]))
+            raise no_row(kind, key)
+        return from_json(kind, row["content"])
 
     def _all(self, table: str, kind: type[_Row]) -> list[_Row]:
         rows = self._database.rows(f"SELECT content FROM {table} ORDER BY number")
-        return [kind.from_plain(json.loads(row["content"])) for row in rows]
+        return [from_json(kind, row["content"]) for row in rows]
 
     def _swap(self, table: str, old: _Row, new: _Row) -> bool:
         changed = self._database.write(
             f"UPDATE {table} SET state = ?, generation = ?, content = ? WHERE id = ? AND state = ? AND generation = ?",
-            (new.state, new.generation, _json(new), old.id, old.state, old.generation),
+            (new.state, new.generation, to_json(new), old.id, old.state, old.generation),
         )
         return changed == 1
-
-
-def _json(record: Record) -> str:
-    return json.dumps(record.plain(), ensure_ascii=False)

@@ -3,10 +3,13 @@ from pathlib import Path
 
 import pytest
 
+from shared.adapters.mongo import Mongo
+from shared.adapters.mongo_catalog import MongoCatalog
 from shared.adapters.sqlite_catalog import SqliteCatalog
 from shared.domain.errors import ConflictError, NewerSchemaError, NotFoundError
 from shared.domain.records import Dataset, Ingest, ProductRow
 from shared.ports import Catalog
+from shared.settings import MongoSettings
 
 INGEST = Ingest(
     dataset="d", source="dump.bson", source_identity="1", processes=2, pack_bytes=10, allow_bad=0, categories="c"
@@ -29,9 +32,11 @@ def row(product: int, dataset: str = "d", category: int | None = 10) -> ProductR
     return ProductRow(dataset=dataset, id=product, category_id=category, pack=1, offset=2, length=3, images=4)
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "mongo"])
 def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> Catalog:
-    return {"sqlite": SqliteCatalog}[request.param](tmp_path / "shelver.sqlite")
+    if request.param == "mongo":
+        return MongoCatalog(Mongo(request.getfixturevalue("mongo_url"), MongoSettings()))
+    return SqliteCatalog(tmp_path / "shelver.sqlite")
 
 
 def test_the_first_ingest_of_a_dataset_stays(catalog: Catalog) -> None:

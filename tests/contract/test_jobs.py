@@ -8,20 +8,26 @@ from pathlib import Path
 
 import pytest
 
+from shared.adapters.mongo import Mongo
+from shared.adapters.mongo_jobs import MongoJobs
 from shared.adapters.sqlite_jobs import SqliteJobs
 from shared.domain import states
 from shared.domain.errors import NotFoundError
 from shared.domain.records import Chunk, Job, JobOptions, Outcome
 from shared.ports import Jobs
+from shared.settings import MongoSettings
 
 OPTIONS = JobOptions(image_duplicates="unique", product_duplicates="none", chunk_images=64)
 CLIENTS, ROWS = 8, 200
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "mongo"])
 def client(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Jobs]:
     """Makes clients of one and the same empty store."""
-    return {"sqlite": lambda: SqliteJobs(tmp_path / "jobs.sqlite")}[request.param]
+    if request.param == "mongo":
+        url = request.getfixturevalue("mongo_url")
+        return lambda: MongoJobs(Mongo(url, MongoSettings()))
+    return lambda: SqliteJobs(tmp_path / "jobs.sqlite")
 
 
 @pytest.fixture

@@ -8,18 +8,24 @@ from pathlib import Path
 
 import pytest
 
+from shared.adapters.mongo import Mongo
+from shared.adapters.mongo_keys import MongoKeys
 from shared.adapters.sqlite_keys import SqliteKeys
 from shared.domain.errors import ConflictError, NotFoundError
 from shared.domain.records import Admission, Key
 from shared.ports import Keys
+from shared.settings import MongoSettings
 
 CLIENTS, ROWS = 8, 25
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "mongo"])
 def client(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Keys]:
     """Makes clients of one and the same empty store."""
-    return {"sqlite": lambda: SqliteKeys(tmp_path / "keys.sqlite")}[request.param]
+    if request.param == "mongo":
+        url = request.getfixturevalue("mongo_url")
+        return lambda: MongoKeys(Mongo(url, MongoSettings()))
+    return lambda: SqliteKeys(tmp_path / "keys.sqlite")
 
 
 @pytest.fixture

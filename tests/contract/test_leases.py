@@ -8,17 +8,23 @@ from pathlib import Path
 
 import pytest
 
+from shared.adapters.mongo import Mongo
+from shared.adapters.mongo_leases import MongoLeases
 from shared.adapters.sqlite_leases import SqliteLeases
 from shared.domain.records import Lease
 from shared.ports import Leases
+from shared.settings import MongoSettings
 
 CLIENTS, TERMS = 8, 200
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "mongo"])
 def client(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Leases]:
     """Makes clients of one and the same empty store."""
-    return {"sqlite": lambda: SqliteLeases(tmp_path / "leases.sqlite")}[request.param]
+    if request.param == "mongo":
+        url = request.getfixturevalue("mongo_url")
+        return lambda: MongoLeases(Mongo(url, MongoSettings()))
+    return lambda: SqliteLeases(tmp_path / "leases.sqlite")
 
 
 @pytest.fixture

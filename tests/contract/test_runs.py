@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from shared.adapters.mongo import Mongo
+from shared.adapters.mongo_runs import MongoRuns
 from shared.adapters.sqlite_runs import SqliteRuns
 from shared.domain.errors import NewerSchemaError, NotFoundError
 from shared.domain.records import EnsembleVersion, Run, Training
 from shared.ports import Runs
+from shared.settings import MongoSettings
 
 RUN = Run(id="r1", member="M1", dataset="d", definition={"member": {"epochs": 2}, "parent": ""}, created=1.0)
 TRAINING = Training(
@@ -26,18 +29,16 @@ VERSION = EnsembleVersion(
 )
 
 
-def sqlite(folder: Path) -> Runs:
-    return SqliteRuns(folder / "shelver.sqlite")
-
-
-ADAPTERS = [sqlite]
 Open = Callable[[], Runs]
 
 
-@pytest.fixture(params=ADAPTERS, ids=lambda adapter: adapter.__name__)
+@pytest.fixture(params=["sqlite", "mongo"])
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     """Opens the same store again, as another process would."""
-    return lambda: request.param(tmp_path)
+    if request.param == "mongo":
+        url = request.getfixturevalue("mongo_url")
+        return lambda: MongoRuns(Mongo(url, MongoSettings()))
+    return lambda: SqliteRuns(tmp_path / "shelver.sqlite")
 
 
 @pytest.fixture

@@ -21,8 +21,9 @@ def _system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     with (
         started(server.redis_server(folder / "redis")) as redis,
         started(server.versity_server(folder / "s3")) as s3,
+        started(server.mongo_server(folder / "mongo")) as mongo,
     ):
-        system = System(folder, redis, s3)
+        system = System(folder, redis, s3, mongo)
         try:
             yield system
         finally:

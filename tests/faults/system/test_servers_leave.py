@@ -1,4 +1,4 @@
-"""Redis and the object store leave and return during a job, whose answers are the undisturbed ones."""
+"""Redis, object store and document store leave and return during a job, whose answers are the undisturbed ones."""
 
 import random
 import time
@@ -11,7 +11,7 @@ from tests.system_scene import Answer, System
 LONGEST_SECONDS = 4.0  # longer than two leases
 
 
-@pytest.mark.parametrize("name", ["redis", "s3"])
+@pytest.mark.parametrize("name", ["redis", "s3", "mongo"])
 def test_a_server_restarts(system: System, expected: list[Answer], seed: int, name: str) -> None:
     moments = random.Random(seed)
     job = system.submit(system.dataset())
