@@ -7,20 +7,19 @@ from dataclasses import replace
 
 from shared.domain.records import Lease
 from shared.ports import Clock, Leases
+from shared.settings import LeaseSettings
 
 
 class Leadership:
     """One replica's view of a lease. Not for several threads."""
 
-    def __init__(
-        self, leases: Leases, name: str, holder: str, *, beat_seconds: float, lease_seconds: float, clock: Clock
-    ) -> None:
+    def __init__(self, leases: Leases, name: str, settings: LeaseSettings, *, holder: str, clock: Clock) -> None:
         """`holder` is this replica, unlike any other; the beat is raised every `beat_seconds` while it leads."""
         self._leases = leases
         self._name = name
         self._holder = holder
-        self._beat_seconds = beat_seconds
-        self._lease_seconds = lease_seconds
+        self._beat_seconds = settings.beat_seconds
+        self._lease_seconds = settings.lease_seconds
         self._clock = clock
         self._mine: Lease | None = None
         self._seen: Lease | None = None
@@ -56,3 +55,10 @@ class Leadership:
         won = self._leases.swap_lease(old, new)
         self._mine, self._seen, self._since = (new if won else None), None, now
         return won
+
+
+def vacate(leases: Leases, name: str) -> None:
+    """Let the next replica lead at once. Only for the exclusive owner of the stores: whoever led has died."""
+    row = leases.lease(name)
+    if row.holder:
+        leases.swap_lease(row, replace(row, holder="", beat=row.beat + 1))

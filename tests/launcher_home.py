@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from services.launcher.service import LEASE
 from shared import ensemble_file, layout, wiring
 from shared.domain.records import Ingest, Training
 from shared.ingest_requests import IngestOrder
@@ -20,6 +21,7 @@ from shared.settings import (
     GatewaySettings,
     IngestSettings,
     LauncherSettings,
+    LeaseSettings,
     Settings,
     TrainingSettings,
     to_environment,
@@ -37,6 +39,7 @@ members:
 """
 SETTINGS = Settings(
     ingest=IngestSettings(pack_bytes=100_000),
+    leases=LeaseSettings(beat_seconds=0.2, lease_seconds=1.5),
     launcher=LauncherSettings(poll_seconds=0.1, ingest_processes=3),
     training=TrainingSettings(device="cpu", checkpoint_seconds=0.0, decode_threads=1),
 )
@@ -63,9 +66,12 @@ class LauncherHome:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        """Start the service, and wait until it leads."""
+        before = self.stores.leases.lease(LEASE).term
         environment = {**os.environ, **to_environment(self.settings), "OMP_NUM_THREADS": "1"}
         with (self.settings.home / "launcher.log").open("ab") as log:
             self.process = subprocess.Popen([sys.executable, "-m", "services.launcher"], env=environment, stderr=log)
+        wait_for(lambda: self.stores.leases.lease(LEASE).term > before)
 
     def stop(self, number: signal.Signals) -> int:
         """End the service by a signal, and wait until what it launched has ended too; its exit code."""

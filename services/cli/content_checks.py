@@ -53,7 +53,7 @@ def version_checks(settings: Settings, stores: Stores) -> Iterator[Check]:
     versions = stores.runs.versions()
     for version in versions:
         name = f"ensemble {version.name}@{version.version}"
-        mend = f"see {settings.home / 'objects'}"
+        mend = f"see {_place(settings)}"
         yield answer(name, mend, partial(_usable, settings, stores.objects, version))
     there = {(version.name, version.version) for version in versions}
     names = {v.name for v in versions} | {t.ensemble for t in stores.runs.trainings()}
@@ -91,13 +91,18 @@ def _command(ingest: Ingest) -> str:
 
 
 def _mend(settings: Settings, ingest: Ingest | None) -> str:
-    where = f"below {settings.home / 'objects'}"
+    where = f"below {_place(settings)}"
     if ingest is None or _RELABEL.fullmatch(ingest.source):
         return f"copy it {where} from a backup, or remove the dataset and make it anew"
     return (
         f"copy it {where} from a backup, or from another --home into which the same source is ingested, which gives "
         f"the same bytes: {_command(ingest)} --home OTHER"
     )
+
+
+def _place(settings: Settings) -> str:
+    """Where the objects lie."""
+    return settings.objects or str(settings.home / "objects")
 
 
 def _unfinished(ingest: Ingest, *, busy: bool) -> Check:
@@ -160,7 +165,7 @@ def _usable(settings: Settings, objects: Objects, version: EnsembleVersion) -> s
     """Raises FaultError with all that is missing, and what brings each back."""
     faults: dict[str, str] = {}
     if fault := _taxonomy_fault(objects, version.dataset, version.taxonomy):
-        copy = settings.home / "objects" / layout.categories(version.dataset)
+        copy = f"{_place(settings)}/{layout.categories(version.dataset)}"
         faults[fault] = f"copy the category table that was ingested to {copy}"
     if version.duplicate_table and not objects.exists(version.duplicate_table):
         remedy = f"`shelver train` its file on {version.dataset} again, which makes the table and trains nothing"

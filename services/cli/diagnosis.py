@@ -19,15 +19,15 @@ def diagnose(settings: Settings, faults: Sequence[BadInputError], now: float) ->
     yield from machine_checks(settings, faults)
     of_home = list(home_checks(settings))
     yield from of_home
-    if of_home[-1].ok and (settings.home / "shelver.sqlite").exists():
+    if of_home[-1].ok and (settings.catalog or (settings.home / "shelver.sqlite").exists()):
         yield from content_checks(settings, now)
 
 
 def content_checks(settings: Settings, now: float) -> Iterator[Check]:
     """What is in the stores, which can be opened."""
-    stores, busy = wiring.stores(settings), False
+    stores, busy = wiring.stores(settings), bool(settings.catalog)  # on servers, any machine may work
     with suppress(OSError):  # the line of the lock has said it
-        busy = bool(wiring.holder(settings))
+        busy = busy or bool(wiring.holder(settings))
     looks: dict[str, Callable[[], Iterator[Check]]] = {
         "datasets": partial(dataset_checks, settings, stores, busy=busy),
         "ensembles": partial(version_checks, settings, stores),

@@ -12,12 +12,13 @@ from pathlib import Path
 from services.cli.checks import Check, FaultError, answer
 from shared import layout, wiring
 from shared.adapters.home_files import PROBE
-from shared.domain.errors import NewerSchemaError
+from shared.domain.errors import BadInputError, NewerSchemaError
 from shared.settings import Settings
 
 _FREE_BYTES = 2 * 2**30  # less than this and a training or an ingest of any size will not end
 _BUSY_SECONDS = 5.0  # longer than any write of a Shelver that works
 _RESTORE = "stop all shelver processes and restore shelver.sqlite from a backup, or begin with another --home"
+_SERVERS = "start the server, or correct the settings that name it"
 _OTHER_HOME = "name a folder that can be written, with --home DIR or SHELVER_HOME"
 
 
@@ -29,10 +30,17 @@ def home_checks(settings: Settings, *, busy_seconds: float = _BUSY_SECONDS) -> I
     yield answer("home", _OTHER_HOME, lambda: _home(settings.home))
     yield _lock(settings)
     yield answer("disk", "name a --home on a disk that answers", lambda: _disk(settings.home))
-    if (settings.home / "objects").is_dir():
+    if settings.objects:
+        yield answer("object store", _SERVERS, lambda: _objects(settings))
+    elif (settings.home / "objects").is_dir():
         remedy = f"make {settings.home / 'objects'} and all in it writable for this user"
         yield answer("object store", remedy, lambda: _objects(settings))
-    yield answer("document store", _RESTORE, lambda: _database(settings, busy_seconds))
+    if settings.queue:
+        yield answer("queue", _SERVERS, lambda: _queue(settings))
+    if settings.catalog:
+        yield answer("document store", _SERVERS, lambda: _documents(settings))
+    else:
+        yield answer("document store", _RESTORE, lambda: _database(settings, busy_seconds))
 
 
 def _home(home: Path) -> str:
@@ -93,12 +101,27 @@ def _database(settings: Settings, busy_seconds: float) -> str:
         raise FaultError(f"{path} is damaged: {error}", _RESTORE) from error
     if found != "ok":
         raise FaultError(f"{path} is damaged: {' '.join(str(found).split())}", _RESTORE)
-    stores = wiring.stores(settings)
+    return _documents(settings)
+
+
+def _documents(settings: Settings) -> str:
     try:
+        stores = wiring.stores(settings)
         counts = (len(stores.catalog.datasets()), len(stores.runs.runs()), len(stores.jobs.jobs()))
     except NewerSchemaError as error:
-        raise FaultError(str(error), "install the Shelver that wrote it, or use another --home") from error
+        raise FaultError(str(error), "install the Shelver that wrote it, or use another store") from error
+    except BadInputError as error:
+        raise FaultError(f"{error.where}: {error.reason}", error.remedy) from error
     return "{} datasets, {} runs, {} jobs".format(*counts)
+
+
+def _queue(settings: Settings) -> str:
+    queue = wiring.queue(settings)
+    try:
+        queue.check()
+    finally:
+        queue.close(grace=0.0)
+    return "it takes messages"
 
 
 def _objects(settings: Settings) -> str:

@@ -1,28 +1,20 @@
-"""`python -m services.dispatcher`: drives scoring jobs. Exit codes: 0 asked to go, 2 bad settings."""
+"""`python -m services.dispatcher`: drives scoring jobs. Exit codes: 0 asked to go, 1 failed, 2 bad settings."""
 
-import signal
 import sys
 import threading
 
 from prometheus_client import CollectorRegistry
 
 from services.dispatcher.service import Service
-from shared import logs, telemetry, wiring
-from shared.domain.errors import BadInputError
-from shared.settings import from_environment
+from shared import telemetry, wiring
+from shared.service_process import serve
+from shared.settings import Settings
+
+_GRACE_SECONDS = 4.0  # for an embedded worker to hand back
 
 
-def main() -> int:
-    """Run until SIGTERM or SIGINT; the exit code."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    try:
-        settings = from_environment()
-    except BadInputError as error:
-        print(error, file=sys.stderr)
-        return 2
-    logs.to_stderr(settings.telemetry.log_format)
+def run(settings: Settings, stop: threading.Event) -> None:
+    """Until `stop` is set."""
     registry = CollectorRegistry()
     queue = wiring.queue(settings)
     service = Service(wiring.stores(settings), queue, settings, registry)
@@ -32,10 +24,7 @@ def main() -> int:
     finally:
         end()
         queue.close(grace=_GRACE_SECONDS)
-    return 0
 
-
-_GRACE_SECONDS = 4.0  # for an embedded worker to hand back
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(serve(run))

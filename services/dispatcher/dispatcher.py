@@ -7,7 +7,7 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from services.dispatcher import planning, sending
@@ -26,6 +26,25 @@ log = logging.getLogger(__name__)
 
 MOST_BACK_OFF = 10.0  # seconds between two looks at a store that is away
 REPORT_SECONDS = 1.0
+_RECOUNT_SECONDS = 1.0  # counting reads every chunk of a job; nothing that a count decides is in more of a hurry
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A running job as a step sees it: its sent and running chunks, and its chunks by state, a second old at most."""
+
+    job: Job
+    active: Sequence[Chunk]
+    counts: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """The counts of a job, when they were made, and its active chunks at that moment."""
+
+    counts: Counts
+    at: float
+    active: frozenset[tuple[str, int]]
 
 
 class Dispatcher:
@@ -52,6 +71,7 @@ class Dispatcher:
         self._complete_splits: set[str] = set()
         self._dead: frozenset[str] = frozenset()
         self._turns: dict[str, Turns] = {}
+        self._counted: dict[str, _Counted] = {}
         self._idle = IdlePools(settings.leases)
         self._speeds: dict[str, Speed] = {}
         self.sent: Counter[str] = Counter()  # messages by pool, since the start
@@ -123,18 +143,28 @@ class Dispatcher:
             elif job.state == "cancelling":
                 self._cancel(job, dead)
             else:
-                running.append((job, self._jobs.chunks(job.id, states.ACTIVE_CHUNKS)))
-        on_the_way = {chunk.id for _, active in running for chunk in active}
-        stranded = self._idle.stranded(running, self._clock())
+                active = self._jobs.chunks(job.id, states.ACTIVE_CHUNKS)
+                running.append(_Running(job, active, self._count(job, active)))
+        self._counted = {one.job.id: self._counted[one.job.id] for one in running}
+        stranded = self._idle.stranded([(one.job, one.active) for one in running], self._clock())
         still = []
-        for job, active in running:
-            lost = resend or job.pool in stranded
-            if (left := self._advance(job, active, dead, lost)) is not None:
+        for one in running:
+            lost = resend or one.job.pool in stranded
+            if (left := self._advance(one, dead, lost)) is not None:
                 still.append(left)
         self._dead = dead
-        for pool in dict.fromkeys(job.pool for job in still):
-            self._send(pool, [job for job in still if job.pool == pool], on_the_way)
-        self._turns = {pool: turns for pool, turns in self._turns.items() if pool in {job.pool for job in still}}
+        pools = dict.fromkeys(one.job.pool for one in still)
+        for pool in pools:
+            self._send(pool, [one for one in still if one.job.pool == pool])
+        self._turns = {pool: turns for pool, turns in self._turns.items() if pool in pools}
+
+    def _count(self, job: Job, active: Sequence[Chunk]) -> Counts:
+        """The chunks by state: counted anew when the active ones have changed, and from time to time."""
+        seen = frozenset((chunk.id, chunk.generation) for chunk in active)
+        known = self._counted.get(job.id)
+        if known is None or known.active != seen or self._clock() - known.at >= _RECOUNT_SECONDS:
+            known = self._counted[job.id] = _Counted(self._jobs.count_chunks(job.id), self._clock(), seen)
+        return known.counts
 
     def _plan(self, job: Job) -> None:
         try:
@@ -142,19 +172,20 @@ class Dispatcher:
         except FailedError as error:
             self._fail(job, str(error))
 
-    def _advance(self, job: Job, active: Sequence[Chunk], dead: frozenset[str], resend: bool) -> Job | None:
-        """One running job with its sent and running chunks; None once it does not run any more."""
-        counts = self._jobs.count_chunks(job.id)
+    def _advance(self, running: _Running, dead: frozenset[str], resend: bool) -> _Running | None:
+        """One step of a running job; None once it does not run any more."""
+        job, counts = running.job, running.counts
         if _answered(counts) == job.products:
             self._end(job, failed=sum(sums["failed"] for sums in counts.values()))
             return None
-        job = self._recovery.take_back(job, active, counts, dead=dead, resend=resend, now=self._clock())
+        active = running.active
+        job, active = self._recovery.take_back(job, active, counts, dead=dead, resend=resend, now=self._clock())
         if attempts.failing(job):
             self._fail(job, job.error)
             return None
         if chunks_in(counts, "split"):
             self._complete_children(job)
-        return job
+        return _Running(job, active, counts)
 
     def _end(self, job: Job, *, failed: int) -> None:
         self._jobs.swap_job(job, states.finish(job, failed=failed, at=self._now()))
@@ -184,17 +215,16 @@ class Dispatcher:
                 planning.add_children(self._jobs, self._objects, job, parent)
                 self._complete_splits.add(parent.id)
 
-    def _send(self, pool: str, jobs: Sequence[Job], on_the_way: Collection[str]) -> None:
-        most = self._settings.dispatch.window_chunks
-        by_id = {job.id: job for job in jobs}
-        counts = {job.id: self._jobs.count_chunks(job.id) for job in jobs}
+    def _send(self, pool: str, running: Sequence[_Running]) -> None:
+        by_id = {one.job.id: one.job for one in running}
+        on_the_way = {chunk.id for one in running for chunk in one.active}
         turns = self._turns.setdefault(pool, Turns())
         turns.keep(list(by_id))
         self._settle(turns, on_the_way)
-        room = most - sum(chunks_in(c, *states.ACTIVE_CHUNKS) for c in counts.values())
+        room = self._settings.dispatch.window_chunks - len(on_the_way)
         if room <= 0:
             return
-        groups = {job.id: deque(self._groups(job, counts[job.id])) for job in jobs}
+        groups = {one.job.id: deque(self._groups(one.job, one.counts)) for one in running}
         for job_id, group in sending.take_turns(groups, room, turns):
             sent = [new for chunk in group if self._jobs.swap_chunk(chunk, new := states.send(chunk))]
             if sent:

@@ -47,6 +47,7 @@ class Recovery:
         self._leases: dict[str, Leases] = {}
         self._memory: dict[str, _Memory] = {}
         self.taken_back: Counter[str] = Counter()  # chunks by pool whose worker was lost, since the start
+        self._waiting: set[str] = set()
 
     def forget(self) -> None:
         """Start anew after a store error: every lease gets its whole time again, and nothing undecided counts."""
@@ -61,19 +62,22 @@ class Recovery:
 
     def take_back(
         self, job: Job, active: Sequence[Chunk], counts: Counts, *, dead: frozenset[str], resend: bool, now: float
-    ) -> Job:
-        """Look at the sent and running chunks of a running job; returns its row, which may have failed.
+    ) -> tuple[Job, list[Chunk]]:
+        """Look at the sent and running chunks of a running job; returns its row, which may have failed, and those
+        chunks that are still sent or running.
 
         `dead` are workers known to be; `resend`: messages are known to be lost, so nothing stays sent.
         """
         lost = self.lost(job.id, active, dead=dead, now=now)
+        self._waiting = set()
         for chunk in active:
             if chunk.state == "sent" and (resend or self._leases[job.id].expired(chunk, now)):
-                self._jobs.swap_chunk(chunk, states.resend(chunk))
+                self._swap(chunk, states.resend(chunk))
         running = [chunk for chunk in active if chunk.state == "running"]
         memory = self._memory.setdefault(job.id, _Memory())
         self._notice(memory, lost, running, chunks_in(counts, "done"), now)
-        return self._decide(job, memory, counts, alive=len(running) - len(lost), now=now)
+        job = self._decide(job, memory, counts, alive=len(running) - len(lost), now=now)
+        return job, [chunk for chunk in active if chunk.id not in self._waiting]
 
     def lost(self, job: str, active: Sequence[Chunk], *, dead: frozenset[str], now: float) -> list[Chunk]:
         """Those running chunks of the job whose worker is lost; `active` are all that are to be remembered."""
@@ -141,7 +145,7 @@ class Recovery:
             new = states.lose_solo(chunk, done=done, error=words)
         else:
             new = states.lose_uncounted(chunk, error=words)
-        if not self._jobs.swap_chunk(chunk, new):  # it was finished, handed back or kept alive after all
+        if not self._swap(chunk, new):  # it was finished, handed back or kept alive after all
             return job
         self.taken_back[job.pool] += 1
         if verdict != "outage":
@@ -149,6 +153,12 @@ class Recovery:
         if verdict == "unready":
             return self._count(job, states.count_unready, progress, words)
         return job
+
+    def _swap(self, chunk: Chunk, new: Chunk) -> bool:
+        swapped = self._jobs.swap_chunk(chunk, new)
+        if swapped:
+            self._waiting.add(chunk.id)
+        return swapped
 
     def _count(self, job: Job, count: Callable[..., Job], progress: int, error: str) -> Job:
         def change(row: Job) -> Job | None:

@@ -40,14 +40,7 @@ class Service:
         self._stores = stores
         self._queue = queue
         self._settings = settings
-        self._leadership = Leadership(
-            stores.leases,
-            LEASE,
-            uuid.uuid4().hex[:12],
-            beat_seconds=settings.leases.beat_seconds,
-            lease_seconds=settings.leases.lease_seconds,
-            clock=clock,
-        )
+        self._leadership = Leadership(stores.leases, LEASE, settings.leases, holder=uuid.uuid4().hex[:12], clock=clock)
         self._clock, self._now = clock, now
         self._metrics = JobMetrics(registry)
         self._dispatcher = self._new_dispatcher()

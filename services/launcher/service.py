@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -16,18 +17,20 @@ from shared import logs, wiring
 from shared.domain import runs as rules
 from shared.domain.errors import NewerSchemaError, ShelverError, StoreUnavailableError
 from shared.domain.records import Run, Training
+from shared.leadership import Leadership
 from shared.ports import Clock, Launched, Launcher, Stores
 from shared.settings import Settings
 from shared.telemetry import Check, TrainingMetrics
 
 log = logging.getLogger(__name__)
 
+LEASE = "launcher"
 _MOST_WAIT = 10.0  # seconds between two looks while a store is away
 _OBSERVED_SECONDS = 5.0
 
 
 class Service:
-    """Drives all trainings and ingests of the stores. When it ends, what it launched goes on or can be resumed."""
+    """Drives all trainings and ingests of the stores while it leads. What it leaves undone, any other goes on with."""
 
     def __init__(
         self,
@@ -43,6 +46,8 @@ class Service:
         self._stores = stores
         self._launcher = launcher
         self._settings = settings.launcher
+        self._leadership = Leadership(stores.leases, LEASE, settings.leases, holder=uuid.uuid4().hex[:12], clock=clock)
+        self._led = False
         self._clock = clock
         self._now = now
         self._reconciler = Reconciler(stores.runs, stores.objects, launcher, clock=now)
@@ -56,19 +61,30 @@ class Service:
         return wiring.checks(self._stores) | {"launcher": self._launcher.status}
 
     def run(self, stop: threading.Event) -> None:
-        """Step until `stop` is set. A store that is away is waited for."""
+        """Step until `stop` is set, then let another one lead. A store that is away is waited for."""
         wait = self._settings.poll_seconds
         while not stop.is_set():
             try:
                 self.step()
                 wait = self._settings.poll_seconds
             except StoreUnavailableError as error:
+                self._leadership.forget()
                 wait = min(max(2 * wait, 1.0), _MOST_WAIT)
                 log.warning("waiting %.1f s: %s", wait, error)
             stop.wait(wait)
+        try:
+            self._leadership.hand_over()
+        except StoreUnavailableError as error:
+            log.warning("another one leads after a lease time only: %s", error)
 
     def step(self) -> None:
-        """One look at everything. Raises StoreUnavailableError."""
+        """Lead or follow, once. Raises StoreUnavailableError."""
+        leads = self._leadership.lead()
+        if leads != self._led:
+            log.info("this launcher leads" if leads else "another launcher leads")
+            self._led = leads
+        if not leads:
+            return
         processes = self._launcher.status()
         self._ingests.step(processes)
         self._trainings(processes)

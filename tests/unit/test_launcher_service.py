@@ -13,6 +13,7 @@ from shared.domain import runs as rules
 from shared.domain.errors import StoreUnavailableError
 from shared.domain.records import Ingest, Run, Training
 from shared.ingest_progress import IngestProgress
+from shared.leadership import vacate
 from shared.packs import Manifest
 from shared.ports import Launched
 from shared.settings import LauncherSettings, Settings
@@ -69,12 +70,15 @@ class House:
         self.service = self.restarted()
 
     def restarted(self, **launcher: int) -> Service:
+        """The one before has handed over."""
+        vacate(self.stores.leases, "launcher")
         self.registry = CollectorRegistry()
-        settings = replace(self.settings, launcher=replace(self.settings.launcher, **launcher))  # type: ignore[arg-type]
-        self.service = Service(
-            self.stores, self.processes, settings, self.registry, clock=lambda: self.time, now=lambda: 5.0
-        )
+        self.service = self.replica(self.registry, **launcher)
         return self.service
+
+    def replica(self, registry: CollectorRegistry, **launcher: int) -> Service:
+        settings = replace(self.settings, launcher=replace(self.settings.launcher, **launcher))  # type: ignore[arg-type]
+        return Service(self.stores, self.processes, settings, registry, clock=lambda: self.time, now=lambda: 5.0)
 
     def ask(self, name: str = "tiny", more: str = "alone", **options: bool) -> Training:
         ensemble = ensemble_file.parse(FILE.format(name=name, more=more), "f.yaml", ensemble_file.architectures())
@@ -193,6 +197,21 @@ def test_what_runs_when_the_service_ends_is_taken_up_by_the_next_one(house: Hous
     house.complete(name)
     house.service.step()
     assert house.run_of(training, "first").state == "complete"
+
+
+def test_of_two_launchers_one_leads_and_the_other_goes_on_after_its_lease(house: House) -> None:
+    house.service.step()
+    other = house.replica(CollectorRegistry())
+    house.ask()
+    other.step()
+    assert house.processes.launches == []
+    house.time += house.settings.leases.lease_seconds
+    other.step()
+    launches = list(house.processes.launches)
+    assert launches
+    house.ask("second")
+    house.service.step()
+    assert house.processes.launches == launches
 
 
 def test_a_training_that_cannot_go_on_ends_alone(house: House, make_dataset: Callable[..., Manifest]) -> None:

@@ -7,10 +7,12 @@ from hypothesis import strategies as st
 
 from shared.adapters.sqlite_leases import SqliteLeases
 from shared.domain.records import Lease
-from shared.leadership import Leadership
+from shared.leadership import Leadership, vacate
+from shared.settings import LeaseSettings
 from tests.scoring_stub import VirtualClock
 
 BEAT, LEASE = 2.0, 30.0
+SETTINGS = LeaseSettings(beat_seconds=BEAT, lease_seconds=LEASE)
 Make = Callable[[str], Leadership]
 
 
@@ -38,7 +40,7 @@ def clock() -> VirtualClock:
 @pytest.fixture
 def make(tmp_path: Path, clock: VirtualClock) -> Make:
     leases = SqliteLeases(tmp_path / "leases.sqlite")
-    return lambda holder: Leadership(leases, "dispatcher", holder, beat_seconds=BEAT, lease_seconds=LEASE, clock=clock)
+    return lambda holder: Leadership(leases, "dispatcher", SETTINGS, holder=holder, clock=clock)
 
 
 def test_the_first_one_leads_at_once_and_goes_on(make: Make, clock: VirtualClock) -> None:
@@ -94,13 +96,20 @@ def test_after_an_outage_the_leader_goes_on_unless_it_was_replaced(make: Make, c
     assert not first.lead()
 
 
+def test_the_owner_of_the_stores_need_not_wait_for_a_dead_leader(tmp_path: Path, make: Make) -> None:
+    leases = SqliteLeases(tmp_path / "leases.sqlite")
+    vacate(leases, "dispatcher")
+    assert leases.lease("dispatcher") == Lease(name="dispatcher")
+    assert make("dead").lead()
+    assert not make("next").lead()
+    vacate(leases, "dispatcher")
+    assert make("next").lead()
+
+
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0.0, 3.0)), max_size=60))
 def test_whoever_comes_there_is_one_term_per_leader(visits: list[tuple[str, float]]) -> None:
     clock, rows = VirtualClock(), Rows()
-    replicas = {
-        name: Leadership(rows, "dispatcher", name, beat_seconds=BEAT, lease_seconds=LEASE, clock=clock)
-        for name in "abc"
-    }
+    replicas = {name: Leadership(rows, "dispatcher", SETTINGS, holder=name, clock=clock) for name in "abc"}
     leaders: dict[int, str] = {}
     for name, seconds in visits:
         clock.sleep(seconds)
