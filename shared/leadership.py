@@ -9,6 +9,9 @@ from shared.domain.records import Lease
 from shared.ports import Clock, Leases
 from shared.settings import LeaseSettings
 
+DISPATCHER, LAUNCHER = "dispatcher", "launcher"
+"""The services that have a leader, by the names of their leases."""
+
 
 class Leadership:
     """One replica's view of a lease. Not for several threads."""

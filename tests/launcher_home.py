@@ -11,11 +11,11 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from services.launcher.service import LEASE
 from shared import ensemble_file, layout, wiring
 from shared.domain.records import Ingest, Training
 from shared.ingest_requests import IngestOrder
 from shared.ingest_requests import request as request_ingest
+from shared.leadership import LAUNCHER
 from shared.ports import Objects
 from shared.settings import (
     GatewaySettings,
@@ -67,11 +67,11 @@ class LauncherHome:
 
     def start(self) -> None:
         """Start the service, and wait until it leads."""
-        before = self.stores.leases.lease(LEASE).term
+        before = self.stores.leases.lease(LAUNCHER).term
         environment = {**os.environ, **to_environment(self.settings), "OMP_NUM_THREADS": "1"}
         with (self.settings.home / "launcher.log").open("ab") as log:
             self.process = subprocess.Popen([sys.executable, "-m", "services.launcher"], env=environment, stderr=log)
-        wait_for(lambda: self.stores.leases.lease(LEASE).term > before)
+        wait_for(lambda: self.stores.leases.lease(LAUNCHER).term > before)
 
     def stop(self, number: signal.Signals) -> int:
         """End the service by a signal, and wait until what it launched has ended too; its exit code."""

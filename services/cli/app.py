@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services.cli.show import remark
-from services.dispatcher import service as dispatcher
-from services.launcher import service as launcher
 from shared import wiring
 from shared.domain.errors import BadInputError
 from shared.job_requests import reclaim
-from shared.leadership import vacate
+from shared.leadership import DISPATCHER, LAUNCHER, vacate
 from shared.ports import Stores
 from shared.settings import Settings, examine
 
@@ -96,7 +94,7 @@ class Session:
         """Take back what died processes held, where the home is all: on servers, other machines may hold it."""
         if not self.settings.catalog:
             reclaim(self.stores.jobs)
-            for service in (dispatcher.LEASE, launcher.LEASE):
+            for service in (DISPATCHER, LAUNCHER):
                 vacate(self.stores.leases, service)
 
     def _check_home(self) -> None:

@@ -13,14 +13,12 @@ from services.dispatcher.dispatcher import MOST_BACK_OFF, Dispatcher
 from services.dispatcher.observations import Observations
 from shared import wiring
 from shared.domain.errors import ShelverError, StoreUnavailableError
-from shared.leadership import Leadership
+from shared.leadership import DISPATCHER, Leadership
 from shared.ports import Clock, Queue, Stores
 from shared.settings import Settings
 from shared.telemetry import Check, JobMetrics
 
 log = logging.getLogger(__name__)
-
-LEASE = "dispatcher"
 
 
 class Service:
@@ -40,7 +38,9 @@ class Service:
         self._stores = stores
         self._queue = queue
         self._settings = settings
-        self._leadership = Leadership(stores.leases, LEASE, settings.leases, holder=uuid.uuid4().hex[:12], clock=clock)
+        self._leadership = Leadership(
+            stores.leases, DISPATCHER, settings.leases, holder=uuid.uuid4().hex[:12], clock=clock
+        )
         self._clock, self._now = clock, now
         self._metrics = JobMetrics(registry)
         self._dispatcher = self._new_dispatcher()

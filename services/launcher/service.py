@@ -17,14 +17,13 @@ from shared import logs, wiring
 from shared.domain import runs as rules
 from shared.domain.errors import NewerSchemaError, ShelverError, StoreUnavailableError
 from shared.domain.records import Run, Training
-from shared.leadership import Leadership
+from shared.leadership import LAUNCHER, Leadership
 from shared.ports import Clock, Launched, Launcher, Stores
 from shared.settings import Settings
 from shared.telemetry import Check, TrainingMetrics
 
 log = logging.getLogger(__name__)
 
-LEASE = "launcher"
 _MOST_WAIT = 10.0  # seconds between two looks while a store is away
 _OBSERVED_SECONDS = 5.0
 
@@ -46,7 +45,9 @@ class Service:
         self._stores = stores
         self._launcher = launcher
         self._settings = settings.launcher
-        self._leadership = Leadership(stores.leases, LEASE, settings.leases, holder=uuid.uuid4().hex[:12], clock=clock)
+        self._leadership = Leadership(
+            stores.leases, LAUNCHER, settings.leases, holder=uuid.uuid4().hex[:12], clock=clock
+        )
         self._led = False
         self._clock = clock
         self._now = now
