@@ -7,6 +7,7 @@ states, stages, route templates; never ids, except of runs while they train.
 import json
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -120,6 +121,12 @@ class _Quiet(WSGIRequestHandler):
         """A probe every few seconds is no news."""
 
 
+class _Server(ThreadingMixIn, WSGIServer):
+    """A thread for each question: while a dependency is away /readyz takes its time, and /healthz must not wait."""
+
+    daemon_threads = True
+
+
 def serve(host: str, port: int, registry: CollectorRegistry, checks: Mapping[str, Check]) -> Callable[[], None]:
     """Serve /metrics, /healthz and /readyz from a thread of this process; returns what ends it.
 
@@ -143,7 +150,7 @@ def serve(host: str, port: int, registry: CollectorRegistry, checks: Mapping[str
         start(status, [("Content-Type", kind), ("Content-Length", str(len(body)))])
         return [body]
 
-    server: WSGIServer = make_server(host, port, answer, handler_class=_Quiet)
+    server = make_server(host, port, answer, server_class=_Server, handler_class=_Quiet)
     thread = threading.Thread(target=server.serve_forever, name="telemetry", daemon=True)
     thread.start()
 

@@ -86,6 +86,19 @@ class Client:
         """Remove what is at a path."""
         self.patiently(lambda: self._answered("DELETE", path))
 
+    def readiness(self) -> dict[str, str]:
+        """What each dependency of the gateway says to it: "ok", or why not."""
+
+        def ask() -> dict[str, str]:
+            with self._asking():
+                answer = self._http.get(f"{self.server}/readyz")
+            try:
+                return {str(name): str(words) for name, words in answer.json().items()}
+            except (ValueError, AttributeError):
+                raise self._stranger() from None
+
+        return self.patiently(ask)
+
     def close(self) -> None:
         """Close its connections."""
         self._http.close()

@@ -77,3 +77,4 @@ def mongo() -> Built:
 
 MINIO = _module("minio", "github.com/minio/minio", "v0.0.0-20260212201848-7aac2a2c5b7c")
 VERSITY = _module("versitygw", "github.com/versity/versitygw/cmd/versitygw", "v1.8.0")
+HELM = _module("helm", "helm.sh/helm/v3/cmd/helm", "v3.22.0")

@@ -1,6 +1,7 @@
 """The server of a service's metrics and health, asked over loopback."""
 
 import json
+import threading
 from collections.abc import Iterator
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -53,6 +54,26 @@ def test_readiness_tells_the_truth_per_dependency(address: str, store: Store) ->
     assert json.loads(body) == {"documents": "the document store does not answer", "objects": "ok"}
     assert get(f"{address}/healthz") == (200, "ok\n")
     assert 'shelver_dependency_up{dependency="documents"} 0.0' in get(f"{address}/metrics")[1]
+
+
+def test_a_dependency_that_hangs_does_not_hold_up_liveness() -> None:
+    asked, free, port = threading.Event(), threading.Event(), free_port()
+
+    def hang() -> None:
+        asked.set()
+        assert free.wait(30)
+
+    end = telemetry.serve("127.0.0.1", port, CollectorRegistry(), {"documents": hang})
+    try:
+        waits = threading.Thread(target=get, args=(f"http://127.0.0.1:{port}/readyz",))
+        waits.start()
+        assert asked.wait(30)
+        assert get(f"http://127.0.0.1:{port}/healthz") == (200, "ok\n")
+        assert not free.is_set()
+    finally:
+        free.set()
+        waits.join()
+        end()
 
 
 def test_metrics_are_those_of_the_registry(address: str) -> None:
