@@ -1,6 +1,18 @@
 """All verbs: importing a module registers the verbs in it."""
 
-from services.cli import catalog, demonstration, describe, ensembles, keys, relabel, runs, serving, training, upkeep
+from services.cli import (
+    catalog,
+    comparing,
+    demonstration,
+    describe,
+    ensembles,
+    keys,
+    relabel,
+    runs,
+    serving,
+    training,
+    upkeep,
+)
 from services.cli import scoring as scoring_verbs
 from services.cli.app import app, application, hoisted
 from services.cli.show import remark, stderr
@@ -9,6 +21,7 @@ __all__ = [
     "app",
     "application",
     "catalog",
+    "comparing",
     "demonstration",
     "describe",
     "ensembles",

@@ -15,10 +15,10 @@ from shared import layout, run_files
 from shared.domain import splits, taxonomy, views
 from shared.domain.ensemble import Input, Member
 from shared.domain.intervals import wilson
+from shared.holdout_scores import scores_key
 from workers.training import card
 from workers.training.card import MemberCard, flops
 from workers.training.dataset import Parts, divide
-from workers.training.holdout import scores_key
 from workers.training.pictures import PictureSource
 from workers.training.preemption import PreemptedError
 from workers.vision.checkpoint import put_tensors

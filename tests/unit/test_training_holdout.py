@@ -5,8 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from shared.domain import splits
 from shared.domain.ensemble import Member
@@ -23,23 +21,7 @@ def parts_of(product_id: list[int], classes: list[int], seen: list[bool], part: 
     return Parts(images, images, images, np.array(part, dtype=np.int8), np.array(seen))
 
 
-@settings(max_examples=60)
-@given(st.lists(st.integers(1, 5), min_size=1, max_size=40), st.integers(1, 12))
-def test_files_start_with_a_product_and_hold_about_as_many_rows_as_asked(counts: list[int], rows: int) -> None:
-    product_id = np.repeat(np.arange(len(counts)), counts)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(holdout, "FILE_ROWS", rows)
-        starts = holdout.file_starts(product_id)
-    firsts = set(np.flatnonzero(np.r_[True, np.diff(product_id) != 0]).tolist())
-    assert starts[0] == 0
-    assert set(starts.tolist()) <= firsts
-    lengths = np.diff([*starts, len(product_id)])
-    assert lengths.min() > 0
-    assert lengths.max() < rows + 2 * 5
-
-
-def test_without_held_out_images_there_is_no_file() -> None:
-    assert len(holdout.file_starts(np.zeros(0, dtype=np.int64))) == 0
+def test_without_held_out_images_there_is_no_figure() -> None:
     found = holdout.Tally().metrics()
     nothing = {"accuracy": None, "n": 0, "interval": None}
     assert found["products"]["all"] == found["top5"]["images"] == nothing

@@ -24,10 +24,10 @@ from shared import layout
 from shared.domain import splits, views
 from shared.domain.ensemble import Member
 from shared.domain.records import SCHEMA
+from shared.holdout_scores import VIEWS, file_starts, scores_key
 from shared.ports import Clock, Objects
 from workers.training import figures
 from workers.training.dataset import Parts
-from workers.training.holdout import VIEWS, file_starts, scores_key
 from workers.training.pictures import PictureSource
 from workers.training.preemption import PreemptedError
 from workers.vision.devices import DTYPES, UnsupportedPrecisionError, out_of_memory, resolve_precision

@@ -12,6 +12,7 @@ from torch import nn
 from shared import layout
 from shared.domain import splits, views
 from shared.domain.ensemble import Member
+from shared.holdout_scores import VIEWS, file_starts, scores_key
 from shared.ports import Objects
 from workers.training import figures
 from workers.training.dataset import Parts
@@ -20,25 +21,11 @@ from workers.training.pictures import PictureSource
 from workers.training.preemption import PreemptedError
 from workers.vision.forward import forward_probabilities
 
-VIEWS = ("plain", "hflip")
-"""Views that holdout scores are stored for: the same for every run, since a run knows no ensemble."""
-FILE_ROWS = 4096
 _BATCH_IMAGES = 128
 
 Scores = npt.NDArray[np.float16]
 Bool = npt.NDArray[np.bool_]
 Int64 = npt.NDArray[np.int64]
-
-
-def scores_key(run: str, number: int) -> str:
-    """The file of a run's holdout scores, float16 [rows, views, classes], that starts at `file_starts()[number]`."""
-    return layout.run_file(run, f"holdout/scores-{number:05d}.npy")
-
-
-def file_starts(product_id: Int64) -> Int64:
-    """Where the files of holdout scores start: every `FILE_ROWS` images, moved on to the next product's first."""
-    first = np.flatnonzero(np.r_[True, product_id[1:] != product_id[:-1]]) if len(product_id) else np.zeros(0, np.int64)
-    return np.unique(first[np.searchsorted(first, np.arange(0, first[-1] + 1 if len(first) else 0, FILE_ROWS))])
 
 
 class HoldoutScorer:

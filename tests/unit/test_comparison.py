@@ -1,0 +1,185 @@
+"""Every row of a comparison against a loop over products that anyone can follow."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.reports import comparison
+from services.reports.comparison import Comparison
+from shared import duplicate_tables, ensemble_file, layout, wiring
+from shared.domain import splits
+from shared.domain.duplicates import build
+from shared.domain.errors import BadInputError, NotFoundError
+from shared.domain.records import EnsembleVersion
+from shared.holdout_scores import HeldOut
+from shared.packs import Manifest, PackIndex, read_indexes, read_taxonomy
+from shared.ports import Stores
+from shared.settings import Settings
+from tests.holdout_scene import Scores, put_scores
+
+FILE = """
+name: tiny
+splits: {A: {seed: 1, holdout: 0.5}, B: {seed: 2, holdout: 0.5}}
+defaults: {input: {size: 32}, epochs: 1, model: test_resnet, split: A}
+members: {a: {}, b: {}, other: {split: B}}
+views: [plain]
+means: {weights: {b: 3}}
+combinations: {one: [a], mixed: [a, other], both: [a, b]}
+"""
+
+
+class House:
+    """The dataset `tiny` (40 products, every fifth shares its image with the one before), and two runs of split A."""
+
+    def __init__(self, stores: Stores, manifest: Manifest) -> None:
+        self.objects = stores.objects
+        self.ensemble = ensemble_file.parse(FILE, "tiny.yaml", ensemble_file.architectures())
+        ((_, self.index),) = read_indexes(self.objects, manifest)
+        taxonomy = read_taxonomy(self.objects, "tiny")
+        self.classes = taxonomy.index_of(self.index.category_id)
+        self.scores: dict[str, Scores] = {}
+        self.held: dict[str, HeldOut] = {}
+        for name, member in self.ensemble.members.items():
+            part = splits.assign(member.split, self.index.product_id, self.index.first_image, self.index.image_md5)
+            held = self.held[name] = held_out(self.index, self.classes, part)
+            noise = np.random.default_rng(len(name) + ord(name[0])).random((len(held.row), 2, 3)) ** 3
+            scores = (noise / noise.sum(axis=2, keepdims=True)).astype(np.float16)
+            self.scores[name] = put_scores(self.objects, f"run-{name}", held, scores)
+            counted = np.where(part == splits.TRAINING, self.classes, -1).astype(np.int32)
+            table = build(counted, self.index.first_image, self.index.image_md5, 3)
+            duplicate_tables.write(self.objects, "tiny", member.split.digest, table, source="s")
+        self.version = EnsembleVersion(
+            name="tiny",
+            version="v",
+            document=self.ensemble.plain(),
+            runs={name: f"run-{name}" for name in self.ensemble.members},
+            dataset="tiny",
+            dataset_fingerprint=manifest.fingerprint,
+            taxonomy=manifest.taxonomy,
+            duplicate_table="",
+        )
+
+    def compare(self, combination: str = "") -> Comparison:
+        return comparison.compare(self.objects, self.version, combination)
+
+    def right(self, answer: Callable[[Scores, Scores], int]) -> float:
+        """The share of held-out products of split A that `answer` gets right from both runs' scores of their images."""
+        held, hits = self.held["a"], []
+        for product in dict.fromkeys(held.product_id.tolist()):
+            rows = held.product_id == product
+            hits.append(answer(self.scores["a"][rows], self.scores["b"][rows]) == held.class_index[rows][0])
+        return float(np.mean(hits))
+
+
+def held_out(index: PackIndex, classes: np.ndarray, part: np.ndarray) -> HeldOut:
+    lengths = np.diff(index.first_image)
+    product = np.repeat(np.arange(len(index)), lengths)
+    md5 = [tuple(one) for one in index.image_md5.tolist()]
+    trained = {one for one, row in zip(md5, product.tolist(), strict=True) if part[row] == splits.TRAINING}
+    known = np.array([one in trained for one in md5])
+    seen = np.isin(product, product[known])
+    rows = np.arange(len(product))
+    whole = HeldOut(
+        index.product_id[product], rows - index.first_image[product], rows, classes[product], part[product], seen
+    )
+    return whole.take(part[product] == splits.HOLDOUT)
+
+
+@pytest.fixture
+def house(tmp_path: Path, make_dataset: Callable[..., Manifest]) -> House:
+    stores = wiring.stores(Settings(home=tmp_path))
+    return House(stores, make_dataset(stores.objects))
+
+
+def shares(found: Comparison) -> dict[tuple[str, str], float]:
+    return {(table.title, row.name): row.all.share for table in found.tables for row in table.rows}
+
+
+def test_networks_alone_are_means_by_hand(house: House) -> None:
+    found = shares(house.compare())
+    plain, both = slice(0, 1), slice(0, 2)
+
+    def mean(views: slice, a: float, b: float) -> Callable[[Scores, Scores], int]:
+        def answer(of_a: Scores, of_b: Scores) -> int:
+            one, other = (scores[:, views].astype(float).mean(axis=(0, 1)) for scores in (of_a, of_b))
+            return int((a * one + b * other).argmax())
+
+        return answer
+
+    def geometric_over_images(of_a: Scores, of_b: Scores) -> int:
+        one, other = (scores[:, plain].astype(float).mean(axis=1) for scores in (of_a, of_b))
+        per_image = (one + 3 * other) / 4
+        return int(np.log(per_image).mean(axis=0).argmax())
+
+    assert found["members, networks alone", "a"] == house.right(mean(plain, 1, 0))
+    assert found["members, networks alone", "b"] == house.right(mean(plain, 0, 1))
+    assert found["combinations", "both, networks alone"] == house.right(mean(plain, 1, 3))
+    assert found["means of both, networks alone", "images: geometric"] == house.right(geometric_over_images)
+    house.version.document["views"] = ["plain", "hflip"]
+    found = shares(house.compare())
+    assert found["views of both, networks alone", "plain"] == house.right(mean(plain, 1, 3))
+    assert found["views of both, networks alone", "plain + hflip"] == house.right(mean(both, 1, 3))
+
+
+def test_duplicates_help_those_that_were_seen_and_nobody_else(house: House) -> None:
+    found = house.compare()
+    by_name = {row.name: row for table in found.tables for row in table.rows if table.title == "combinations"}
+    alone, told = by_name["both, networks alone"], by_name["both, image duplicates"]
+    assert alone.new.share == told.new.share
+    assert alone.new.n + alone.seen.n == alone.all.n == found.products == len(set(house.held["a"].product_id.tolist()))
+    assert alone.seen.n > 0
+    assert told.seen != alone.seen
+
+
+def test_differences_are_paired_with_the_reference(house: House) -> None:
+    house.version.document["image_duplicates"] = "none"
+    found = house.compare()
+    references = [row for table in found.tables for row in table.rows if row.difference is None]
+    assert references[0].name == "both"
+    for table in found.tables:
+        for row in table.rows:
+            if row.difference:
+                assert row.difference.share == pytest.approx(row.all.share - references[0].all.share)
+                assert row.difference.low <= row.difference.share <= row.difference.high
+
+
+def test_a_combination_is_judged_on_what_all_its_members_held_out(house: House) -> None:
+    one, mixed = house.compare("one"), house.compare("mixed")
+    assert one.products == len(set(house.held["a"].product_id.tolist()))
+    shared = set(house.held["a"].product_id.tolist()) & set(house.held["other"].product_id.tolist())
+    assert mixed.products == len(shared) < one.products
+    names = {row.name for table in mixed.tables for row in table.rows if table.title == "combinations"}
+    assert {name.partition(",")[0] for name in names} == {"one", "mixed"}
+
+
+def test_products_without_a_picture_are_counted_apart(house: House) -> None:
+    held = house.held["a"]
+    product = held.product_id[0]
+    spoiled = house.scores["a"].copy()
+    spoiled[held.product_id == product] = np.nan
+    put_scores(house.objects, "run-a", held, spoiled)
+    before = len(set(held.product_id.tolist()))
+    found = house.compare()
+    assert (found.products, found.undecodable) == (before - 1, 1)
+
+
+def test_what_is_missing_is_told(house: House) -> None:
+    house.objects.delete(layout.duplicate_table("tiny", house.ensemble.members["a"].split.digest))
+    with pytest.raises(NotFoundError, match="`shelver train` the ensemble's file again"):
+        house.compare()
+    house.objects.delete(layout.run_file("run-a", "holdout/row.npy"))
+    with pytest.raises(BadInputError, match="run run-a: it has no holdout scores"):
+        house.compare()
+
+
+def test_lines_hold_every_figure(house: House) -> None:
+    found = house.compare()
+    header, *rows = list(found.lines())
+    assert len(rows) == sum(len(table.rows) for table in found.tables)
+    assert {len(row) for row in rows} == {len(header)}
+    first = dict(zip(header, rows[0], strict=True))
+    assert (first["table"], first["row"]) == ("as the file says", "both")
+    assert float(first["accuracy"]) == pytest.approx(found.tables[0].rows[0].all.share, abs=1e-6)
+    assert int(first["n"]) == found.products
