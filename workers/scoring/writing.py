@@ -1,13 +1,15 @@
 """From what the engine computed to rows: outcomes, kept scores and a chunk's end."""
 
+from collections.abc import Mapping
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 
 from shared.domain import states
 from shared.domain.predictions import to_plain
-from shared.domain.records import Chunk, Outcome
-from workers.scoring.chunks import ChunkResult
+from shared.domain.records import Chunk, Outcome, Prediction
+from workers.scoring.chunks import ChunkResult, ProductResult
 from workers.scoring.copying import Prepared
 
 
@@ -15,20 +17,30 @@ def outcomes(chunk: Chunk, prepared: Prepared, result: ChunkResult) -> list[Outc
     """One outcome per product, at its dataset-wide position: the copied ones and the engine's."""
     places = np.flatnonzero(prepared.rest).tolist()
     return prepared.copied + [
-        Outcome(
-            job=chunk.job,
-            product=product.product,
-            position=chunk.position + place,
-            chunk=chunk.id,
-            source=product.source,
-            overridden=product.overridden,
-            predictions={name: to_plain(prediction) for name, prediction in product.predictions.items()},
-            model_only={name: to_plain(prediction) for name, prediction in product.model_only.items()},
-            images=prepared.images[place],
-            error=product.error,
-        )
+        _outcome(chunk, place, prepared.images[place], product)
         for place, product in zip(places, result.products, strict=True)
     ]
+
+
+def _outcome(chunk: Chunk, place: int, images: str, product: ProductResult) -> Outcome:
+    predictions = _plain(product.predictions)
+    untouched = product.model_only is product.predictions  # by duplicates; rounding it all again takes its time
+    return Outcome(
+        job=chunk.job,
+        product=product.product,
+        position=chunk.position + place,
+        chunk=chunk.id,
+        source=product.source,
+        overridden=product.overridden,
+        predictions=predictions,
+        model_only=predictions if untouched else _plain(product.model_only),
+        images=images,
+        error=product.error,
+    )
+
+
+def _plain(predictions: Mapping[str, Prediction]) -> dict[str, Any]:
+    return {name: to_plain(prediction) for name, prediction in predictions.items()}
 
 
 def scores(result: ChunkResult) -> bytes:
