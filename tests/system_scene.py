@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
 from shared import wiring
 from shared.domain import states
@@ -24,7 +22,7 @@ from tests.job_scene import Scene
 from tests.ports import free_port
 from tests.scoring_stub import put_dataset
 from tests.servers.places import credentials_file
-from tests.servers.process import Process
+from tests.servers.process import Process, healthy
 from tests.servers.server import Server, s3_client
 from tests.stub_worker import UNLOADABLE
 
@@ -176,7 +174,7 @@ class System:
         environment: Mapping[str, str] = to_environment(settings) | {"STUB_SECONDS": PRODUCT_SECONDS}
         command = [sys.executable, "-m", module]
         log = self._folder / f"{name}.log"
-        return Process(name, command, log, ready=lambda: _is_alive(url), environment=environment)
+        return Process(name, command, log, ready=lambda: healthy(url), environment=environment)
 
     @staticmethod
     def _true(condition: Callable[[], bool]) -> bool:
@@ -195,11 +193,3 @@ def undisturbed(folder: Path, *, counts: Sequence[int] = COUNTS, **marks: Any) -
 
 def answers(outcomes: Sequence[Outcome]) -> list[Answer]:
     return [(one.product, one.position, one.error, one.predictions) for one in outcomes]
-
-
-def _is_alive(url: str) -> bool:
-    try:
-        with urlopen(f"{url}/healthz", timeout=5):
-            return True
-    except (URLError, ConnectionError, TimeoutError):
-        return False

@@ -8,40 +8,43 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from tests.servers import places, server
+from tests.servers.process import Process
 from tests.servers.server import Server
 
 Folders = pytest.TempPathFactory
+Started = TypeVar("Started", Server, Process)
 
 
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: Folders) -> Iterator[Server]:
     """Shared: never stopped or flushed by a test."""
-    with _given_or_started("redis", server.redis_server, tmp_path_factory) as found:
+    with given_or_started("redis", server.redis_server, tmp_path_factory.mktemp("redis")) as found:
         yield found
 
 
 @pytest.fixture(scope="session")
 def mongo_server(tmp_path_factory: Folders) -> Iterator[Server]:
     """Shared: never stopped by a test."""
-    with _given_or_started("mongo", server.mongo_server, tmp_path_factory) as found:
+    with given_or_started("mongo", server.mongo_server, tmp_path_factory.mktemp("mongo")) as found:
         yield found
 
 
 @pytest.fixture(scope="session")
 def minio_server(tmp_path_factory: Folders) -> Iterator[Server]:
     """Shared: never stopped by a test."""
-    with _given_or_started("minio", server.minio_server, tmp_path_factory) as found:
+    with given_or_started("minio", server.minio_server, tmp_path_factory.mktemp("minio")) as found:
         yield found
 
 
 @pytest.fixture(scope="session")
 def versity_server(tmp_path_factory: Folders) -> Iterator[Server]:
     """Shared: never stopped by a test."""
-    with _given_or_started("versity", server.versity_server, tmp_path_factory) as found:
+    with given_or_started("versity", server.versity_server, tmp_path_factory.mktemp("versity")) as found:
         yield found
 
 
@@ -95,8 +98,8 @@ def own_s3(tmp_path: Path) -> Iterator[Server]:
 
 
 @contextmanager
-def started(found: Server) -> Iterator[Server]:
-    """A server from its start to its end."""
+def started(found: Started) -> Iterator[Started]:
+    """A server or a process from its start to its end."""
     try:
         found.start()
         yield found
@@ -105,9 +108,10 @@ def started(found: Server) -> Iterator[Server]:
 
 
 @contextmanager
-def _given_or_started(name: str, make: Callable[[Path], Server], folders: Folders) -> Iterator[Server]:
+def given_or_started(name: str, make: Callable[[Path], Server], folder: Path) -> Iterator[Server]:
+    """The server that TEST_<NAME>_URL names, else one of our own in `folder`."""
     if url := os.environ.get(f"TEST_{name.upper()}_URL"):
         yield server.named(name, url)
     else:
-        with started(make(folders.mktemp(name))) as found:
+        with started(make(folder)) as found:
             yield found

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
@@ -117,3 +119,12 @@ class Process:
             pipe.close()
         self._guard = None
         return code
+
+
+def healthy(url: str) -> bool:
+    """Whether the service of this address answers its probe."""
+    try:
+        with urlopen(f"{url}/healthz", timeout=5):
+            return True
+    except (URLError, ConnectionError, TimeoutError):
+        return False
