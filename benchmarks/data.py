@@ -7,6 +7,7 @@ Everything is made from a seed, so that two machines measure with the same bytes
 import io
 import random
 from collections.abc import Iterator
+from itertools import count, islice
 from pathlib import Path
 
 import bson
@@ -30,20 +31,34 @@ def write_dump(path: Path, size: int, seed: int = 1, distinct: int = 1000) -> No
 
     Pictures repeat after `distinct`: what is measured with dumps does not depend on that.
     """
+    written = 0
+    with path.open("wb") as file:
+        for product in _products(seed, distinct, 4):
+            if written >= size:
+                return
+            written += file.write(product)
+
+
+def write_singles(path: Path, images: int, seed: int = 1, distinct: int = 1000) -> None:
+    """As `write_dump`, `images` products with one image each."""
+    with path.open("wb") as file:
+        for product in islice(_products(seed, distinct, 1), images):
+            file.write(product)
+
+
+def _products(seed: int, distinct: int, most_images: int) -> Iterator[bytes]:
+    """Documents without end."""
     generator = random.Random(seed)
     some = pictures(distinct, seed)
     categories = category_ids()
-    written = product = 0
-    with path.open("wb") as file:
-        while written < size:
-            images = generator.choices(some, k=images_of_product(generator))
-            document = {
-                "_id": product,
-                "imgs": [{"picture": image} for image in images],
-                "category_id": generator.choice(categories),
-            }
-            written += file.write(bson.encode(document))
-            product += 1
+    for product in count():
+        images = generator.choices(some, k=min(images_of_product(generator), most_images))
+        document = {
+            "_id": product,
+            "imgs": [{"picture": image} for image in images],
+            "category_id": generator.choice(categories),
+        }
+        yield bson.encode(document)
 
 
 def images_of_product(generator: random.Random) -> int:

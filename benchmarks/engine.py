@@ -2,8 +2,6 @@
 
 import hashlib
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,50 +9,21 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from benchmarks import data
+from benchmarks import data, networks
 from benchmarks.rounds import ROUNDS, Comparison, Timed, compare, timed
-from shared.domain import taxonomy, views
+from shared.domain import views
 from shared.domain.ensemble import Input
-from shared.domain.taxonomy import Taxonomy
-from shared.ensemble_file import architectures, parse
 from shared.packs import NO_CATEGORY, PackIndex
-from shared.settings import ScoringSettings
-from workers.scoring.engine import ChunkInput, Device, Engine, Policies
+from workers.scoring.engine import ChunkInput, Engine
 from workers.vision.decode import DecodeLimits, decode
 from workers.vision.devices import DTYPES, cores, resolve_device
-from workers.vision.model import build, normalisation
 from workers.vision.preprocessing import normalise, resize, view
 
-_CLASSES = 5270  # as in the catalog of the published systems
-_FEW = 12  # as in the sample: what is computed per class belongs to networks
 _VIEWS = ("plain", "hflip")
 _NEAR = 1e-4  # probabilities that count as equal
-_FILE = """
-name: benchmark
-splits: {A: {seed: 1, holdout: 0.05}}
-members: {only: {model: resnet50, split: A, init: none, epochs: 1}}
-views: [%s]
-"""
 
 Answers = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
 """Per product: the class and its probability."""
-
-
-@dataclass(frozen=True)
-class _Network:
-    module: nn.Module
-    input: Input
-
-
-class _Stub(nn.Module):
-    """As good as no network: classes from the colour of one pixel."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("spread", torch.linspace(-1, 1, 3 * _FEW).view(3, _FEW))
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return inputs[:, :, 90, 90] @ self.get_buffer("spread")
 
 
 def measure_network(
@@ -62,18 +31,15 @@ def measure_network(
 ) -> Comparison:
     """`images` 0: about three seconds of work for the device."""
     images = images or (64 if resolve_device("auto").type == "cpu" else 8192)
-    torch.manual_seed(1)
-    module, (mean, std) = build(model, _CLASSES, data.EDGE).eval(), normalisation(model)
-    module.get_classifier().weight.data *= 30  # type: ignore[operator]  # random weights, but decided answers
-    network = _Network(module, Input(size=data.EDGE, mean=mean, std=std))
-    engine = _engine(network, _VIEWS, _CLASSES, batch_images)
+    network = networks.of_timm(model)
+    engine = networks.engine(network, _VIEWS, networks.CLASSES, batch_images)
     chunk = _chunk(data.pictures(images))
     try:
         prepared = _prepared(chunk, network.input, engine)
         return compare(
             "engine",
             lambda: _run(engine, chunk),
-            lambda: _forward(module, prepared, engine, chunk),
+            lambda: _forward(network.module, prepared, engine, chunk),
             _same,
             expected=0.95,
             words=f"bare forward of {model}, plain and mirrored, {images} images of 180 x 180 px, {engine.device.type}",
@@ -84,7 +50,7 @@ def measure_network(
 
 
 def measure_decoding(_: Path, *, images: int = 4000, rounds: int = ROUNDS) -> Comparison:
-    engine = _engine(_Network(_Stub(), Input(size=data.EDGE, mean=(0.5,) * 3, std=(0.5,) * 3)), ["plain"], _FEW, None)
+    engine = networks.engine(networks.stub(), ["plain"], networks.STUB_CLASSES)
     pictures = data.pictures(images)
     chunk = _chunk(pictures)
     limits = DecodeLimits(smallest=data.EDGE)
@@ -110,26 +76,6 @@ def measure_decoding(_: Path, *, images: int = 4000, rounds: int = ROUNDS) -> Co
         )
     finally:
         engine.close()
-
-
-def _engine(network: _Network, of_views: Sequence[str], classes: int, batch_images: int | None) -> Engine:
-    device = resolve_device("auto")
-    network.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    ensemble = parse(_FILE % ", ".join(of_views), "the benchmark", architectures())
-    return Engine(
-        ensemble,
-        _classes(classes),
-        {"only": network},
-        None,
-        Policies("none", "none", skip_decided=True, own_source=False),
-        on=Device(device, "auto", batch_images),
-        settings=ScoringSettings(),
-    )
-
-
-def _classes(count: int) -> Taxonomy:
-    paths = [(f"level {i % 49}", f"level {i % 483}", f"class {i}") for i in range(count)]
-    return taxonomy.build(list(range(count)), paths)
 
 
 def _chunk(pictures: list[bytes]) -> ChunkInput:
