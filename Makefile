@@ -6,7 +6,7 @@ STAMP := .venv/installed
 BIND ?= 127.0.0.1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint test test-gpu soak servers bench requirements clean
+.PHONY: help setup demo lint test test-gpu soak servers bench bench-services requirements clean
 
 help: ## print this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -43,7 +43,10 @@ servers: $(STAMP) ## bring up Redis, MongoDB's protocol and two of S3 until Ctrl
 	@$(BIN)/python -m tests.servers --bind $(BIND)
 
 bench: $(STAMP) ## measure against Pillow, PyMongo, the disk and bare networks (10 minutes on 2 cores)
-	$(BIN)/python -m benchmarks all
+	$(BIN)/python -m benchmarks alone
+
+bench-services: $(STAMP) ## measure services on real Redis and S3 against the usual ways (10 minutes on 2 cores)
+	$(BIN)/python -m benchmarks services
 
 requirements: $(STAMP) ## pin the newest versions with hashes in requirements/
 	echo uv | $(COMPILE) - -o requirements/uv.txt

@@ -1,4 +1,4 @@
-"""`python -m benchmarks` lists the benchmarks, `python -m benchmarks NAME...` runs some, `all` runs all of them.
+"""`python -m benchmarks` lists the benchmarks, `python -m benchmarks NAME...` runs some, or all of a group.
 
 A ratio below what is expected is printed as such and is no failure, since machines differ; unequal answers are one.
 """
@@ -13,14 +13,26 @@ from tempfile import TemporaryDirectory
 from benchmarks.rounds import Comparison, UnequalError
 from shared import wiring
 
-BENCHMARKS = {
-    "decoder": ("decoder", "measure"),
-    "walk": ("offset_walk", "measure"),
-    "ingest": ("ingest", "measure"),
-    "engine": ("engine", "measure_network"),
-    "stub": ("engine", "measure_decoding"),
+GROUPS = {
+    "alone": {
+        "decoder": ("decoder", "measure"),
+        "walk": ("offset_walk", "measure"),
+        "ingest": ("ingest", "measure"),
+        "engine": ("engine", "measure_network"),
+        "stub": ("engine", "measure_decoding"),
+    },
+    "services": {
+        "messages": ("messages", "measure"),
+        "overhead": ("overhead", "measure"),
+        "packed_put": ("packed_put", "measure"),
+        "job_status": ("job_status", "measure"),
+        "two_workers": ("two_workers", "measure"),
+    },
 }
-"""Name on the command line -> module, which is imported when it runs, and function."""
+"""What needs no server, and what runs on real ones. Name on the command line -> module, which is imported when it runs,
+and function."""
+
+BENCHMARKS = {name: where for group in GROUPS.values() for name, where in group.items()}
 
 
 def function(name: str) -> Callable[..., Comparison]:
@@ -33,18 +45,17 @@ def function(name: str) -> Callable[..., Comparison]:
 def main(names: list[str]) -> int:
     os.environ.update(wiring.COMPUTING)  # as the processes that compute get it; torch, which heeds it, is loaded later
     if not names:
-        print("benchmarks:", *BENCHMARKS, "(or: all)")
+        print(*(f"{group}: {' '.join(of_group)}" for group, of_group in GROUPS.items()), sep="\n")
         return 0
-    if unknown := set(names) - {*BENCHMARKS, "all"}:
-        print(
-            f"there is no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(BENCHMARKS)}", file=sys.stderr
-        )
+    if unknown := set(names) - {*BENCHMARKS, *GROUPS}:
+        there = ", ".join([*BENCHMARKS, *GROUPS])
+        print(f"there is no benchmark {', '.join(sorted(unknown))}; there are: {there}", file=sys.stderr)
         return 2
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as workers run, see shared.wiring
     found: list[Comparison] = []
     failures: list[str] = []
     with TemporaryDirectory(prefix="shelver-benchmarks-") as folder:
-        for name in BENCHMARKS if "all" in names else names:
+        for name in [one for asked in names for one in GROUPS.get(asked, [asked])]:
             try:
                 comparison = function(name)(Path(folder))
             except UnequalError as error:

@@ -80,6 +80,11 @@ TINY: dict[str, dict[str, Any]] = {
     "ingest": {"size": 2**20},
     "engine": {"model": "test_resnet", "images": 10, "batch_images": 4},
     "stub": {"images": 40},
+    "messages": {"images": 24, "chunk_images": 8, "singles": 10},
+    "overhead": {"model": "test_resnet", "images": 20},
+    "packed_put": {"size": 2**20, "singles": 20},
+    "job_status": {"chunks": 20, "requests": 20},
+    "two_workers": {"images": 64, "chunk_images": 16},
 }
 
 
