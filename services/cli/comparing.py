@@ -29,7 +29,9 @@ def compare(
     html: Annotated[Path | None, typer.Option(help="Also write a page.")] = None,
     json: AsJson = False,
 ) -> None:
-    """Compare members, combinations, duplicates, views and means on what was held out; no network runs.
+    """Judge every member, combination, policy, view and mean on the holdout.
+
+    By the stored scores of its trainings: no network runs.
 
     Example: shelver compare grocery-small --dataset train
     """

@@ -28,7 +28,9 @@ def up(
     context: typer.Context,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port of the API.", show_default="8080")] = None,
 ) -> None:
-    """Serve the API from this machine: gateway, dispatcher, launcher and a worker.
+    """Serve the API from this machine, without any server.
+
+    Gateway, dispatcher, launcher and a worker.
 
     Ctrl-C ends it; jobs, trainings and ingests go on when it is started again.
 

@@ -60,7 +60,7 @@ def gc(
     apply: Annotated[bool, typer.Option("--apply", help="Remove it; without, only show.")] = False,
     json: AsJson = False,
 ) -> None:
-    """Show what can go: old jobs and runs that nothing uses, leftovers.
+    """Show what can go: old jobs, runs that nothing uses, leftovers.
 
     Nothing that an ensemble version or anything unfinished needs goes, nor a version itself. How long the rest is kept:
     SHELVER_RETENTION_JOB_DAYS (90), _RUN_DAYS (30), _UPLOAD_DAYS (1).

@@ -111,6 +111,8 @@ def test_the_example_works(shell, place, monkeypatch, tmp_path, verb):
     for example in examples(verb):
         if verb == "ensembles import":
             example = as_of_the_shop(example, place)
+        if verb == "pretrained add":
+            example = as_of_the_shop(example, place).replace("add resnet18", "add test_resnet")
         if ANY_ID.search(example):
             example = ANY_ID.sub(real_id(verb, place / "shelver-data"), example)
         code, out, err = shell(*shlex.split(example)[1:])

@@ -168,7 +168,7 @@ def test_without_network_the_remedy_names_the_object(
 
     monkeypatch.setattr("workers.vision.model.build_pretrained", offline)
     run = bench.declare(replace(tiny, init=Init(kind="imagenet")))
-    with pytest.raises(BadInputError, match=r"no route to host; put them at pretrained/test_resnet.safetensors"):
+    with pytest.raises(BadInputError, match=r"no route to host; .*shelver pretrained add test_resnet FILE"):
         bench.train(run)
 
 

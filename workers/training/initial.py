@@ -86,7 +86,7 @@ def _pretrained(member: Member, classes: int) -> nn.Module:
         raise BadInputError(
             f"member {member.name}",
             f"the ImageNet weights of '{member.model}' cannot be downloaded: {first_line}",
-            remedy=f"put them at {layout.pretrained(member.model)} in the object store",
+            remedy=f"download them elsewhere, then: shelver pretrained add {member.model} FILE",
         ) from error
 
 
