@@ -4,9 +4,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 BIND ?= 127.0.0.1
+BUILDER ?= docker
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint test test-gpu soak servers bench bench-services requirements clean
+.PHONY: help setup demo lint test test-gpu soak servers bench bench-services images requirements clean
 
 help: ## print this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -47,6 +49,13 @@ bench: $(STAMP) ## measure against Pillow, PyMongo, the disk and bare networks (
 
 bench-services: $(STAMP) ## measure services on real Redis and S3 against the usual ways (10 minutes on 2 cores)
 	$(BIN)/python -m benchmarks services
+
+images: ## build shelver-service and shelver-worker: BUILDER=docker (podman, buildah) BASE=IMAGE BUILD_OPTIONS=...
+	@for target in service worker; do \
+	    $(BUILDER) build --target $$target --tag shelver-$$target:$(VERSION) $(if $(BASE),--build-arg BASE=$(BASE)) \
+	        --label org.opencontainers.image.version=$(VERSION) \
+	        --label org.opencontainers.image.revision=$$(git rev-parse HEAD) $(BUILD_OPTIONS) . || exit 1; \
+	done
 
 requirements: $(STAMP) ## pin the newest versions with hashes in requirements/
 	echo uv | $(COMPILE) - -o requirements/uv.txt

@@ -58,8 +58,8 @@ def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def template(*values: str) -> subprocess.CompletedProcess[str]:
-    sets = [f"--set={value}" for value in values]
+def template(*values: str, values_file: Path | None = None) -> subprocess.CompletedProcess[str]:
+    sets = [f"--set={value}" for value in values] + ([f"--values={values_file}"] if values_file else [])
     return helm("template", "shop", str(CHART), "--namespace=shelver", KUBERNETES, *sets)
 
 
@@ -69,8 +69,8 @@ def rendered(case: str) -> list[Manifest]:
     return manifests(*CASES[case])
 
 
-def manifests(*values: str) -> list[Manifest]:
-    done = template(*values)
+def manifests(*values: str, values_file: Path | None = None) -> list[Manifest]:
+    done = template(*values, values_file=values_file)
     assert done.returncode == 0, done.stderr
     return [one for one in yaml.safe_load_all(done.stdout) if one]
 
