@@ -28,6 +28,8 @@ def handle(message: Mapping[str, Any]) -> None:
 
 def answer(question: Mapping[str, Any]) -> Mapping[str, Any]:
     note({"question": question})
+    if "die" in question:
+        os.kill(os.getpid(), signal.SIGKILL)
     if "fail" in question:
         raise RuntimeError(question["fail"])
     time.sleep(question.get("seconds", 0))

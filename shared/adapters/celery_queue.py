@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import redis
+from billiard.exceptions import WorkerLostError
 from celery import Celery, bootsteps, signals
 from kombu.exceptions import OperationalError
 
@@ -98,7 +99,12 @@ def work(app: Celery, pool: str, hooks: Hooks, *, turn_seconds: float = 5.0) -> 
             if timer := getattr(self, "timer", None):
                 timer.cancel()
 
+    def failed(exception: BaseException, args: Any, sender: Any = None, **_: Any) -> None:
+        if sender.name == ANSWER and isinstance(exception, WorkerLostError):  # whoever asked still waits
+            _reply(app, args[1], {"error": "the scoring worker died before it answered"})
+
     signals.worker_process_init.connect(begin, weak=False)
+    signals.task_failure.connect(failed, weak=False)
     signals.worker_shutting_down.connect(stop, weak=False)
     app.steps["consumer"].add(Turns)
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]

@@ -150,6 +150,13 @@ def test_a_question_that_fails_says_why(make: Make) -> None:
         make().ask({"fail": "no such ensemble"}, timeout=30)
 
 
+def test_a_question_that_kills_its_worker_is_not_waited_for(make: Make) -> None:
+    queue = make()
+    with pytest.raises(FailedError, match="the scoring worker died before it answered"):
+        queue.ask({"die": True}, timeout=300)
+    assert queue.ask({"name": "x"}, timeout=30)["echo"] == {"name": "x"}
+
+
 def test_a_question_has_a_deadline(make: Make) -> None:
     queue = make()
     with pytest.raises(FailedError, match=r"within 0\.05 s"):
