@@ -258,16 +258,23 @@ class Queue(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Launched:
-    """What a launcher knows of one process: running, succeeded, failed or preempted, its exit code and last lines."""
+    """What a launcher knows of one process: running, succeeded, failed or preempted, its exit code and last lines.
+
+    `reason` is why it waits or ended, in words, where its own last line does not tell.
+    """
 
     name: str
     state: str
     exit_code: int | None = None
     log_tail: str = ""
+    reason: str = ""
 
 
 class Launcher(Protocol):
     """Starts training and ingest processes by deterministic name."""
+
+    def check(self) -> None:
+        """Raise StoreUnavailableError while nothing can be launched; a cheap question."""
 
     def launch(self, name: str, arguments: Sequence[str]) -> None:
         """Start `python -m ARGUMENTS...` under `name`; a name that was launched already is left as it is."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from shared import layout
+from shared.domain.errors import BadInputError
 from shared.domain.records import Ingest
 from shared.domain.runs import MAX_PREEMPTIONS
 from shared.ports import Catalog, Launched, Launcher, Objects
@@ -43,7 +44,7 @@ class Ingests:
         failed = next((process for process in there if process.state == "failed"), None)
         if row.state == "running" and failed is not None:
             last_line = (failed.log_tail.splitlines() or ["it said nothing"])[-1]
-            self._fail(row, f"{failed.name}: exit code {failed.exit_code}: {last_line}")
+            self._fail(row, f"{failed.name}: {failed.reason or f'exit code {failed.exit_code}: {last_line}'}")
         elif row.state == "running":
             for index, (name, process) in enumerate(mine.items()):
                 if process is None:
@@ -74,7 +75,10 @@ class Ingests:
 
     def _launch(self, row: Ingest, name: str, index: int) -> None:
         order = ["--dataset", row.dataset, "--index", str(index), "--count", str(row.processes)]
-        self.launcher.launch(name, ["services.ingest", *order])
+        try:
+            self.launcher.launch(name, ["services.ingest", *order])
+        except BadInputError as error:  # the installation's fault, and yet other rows go on
+            self._fail(row, str(error))
 
     def _fail(self, row: Ingest, reason: str) -> None:
         self._fruitless.pop(row.dataset, None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from shared import layout
 from shared.domain import runs as rules
-from shared.domain.errors import NotFoundError
+from shared.domain.errors import BadInputError, NotFoundError
 from shared.domain.records import Run, Training
 from shared.domain.runs import LatestCheckpoints
 from shared.ports import Clock, Launched, Launcher, Objects, Runs
@@ -53,7 +53,7 @@ class Reconciler:
                 rows[member] = run = new
                 room, known = room - 1, False
             if run.state == "running" and not known:
-                self._start(replace(run, dataset=training.dataset))
+                rows[member] = self._start(run, training.dataset)
         return {run.id for run in rows.values() if run.state == "running"}
 
     def sweep(self, processes: Mapping[str, Launched]) -> None:
@@ -85,7 +85,7 @@ class Reconciler:
     def _next(self, run: Run, processes: Mapping[str, Launched], rows: Mapping[str, Run]) -> Run | None:
         process = processes.get(rules.process_name(run))
         if run.state == "running" and process is not None and process.state == "running":
-            return None
+            return None if process.reason == run.reason else rules.remark(run, process.reason)
         if run.state != "complete" and self.objects.exists(layout.run_file(run.id, "manifest.json")):
             return rules.complete(run)
         if run.state == "running" and process is not None:
@@ -99,14 +99,19 @@ class Reconciler:
         self.objects.put(layout.run_last_lines(run.id, run.attempt), process.log_tail.encode())
         last_line = (process.log_tail.splitlines() or ["it said nothing"])[-1]
         if process.state == "preempted":
-            return rules.preempt(run, last_line, self._checkpoints(run))
-        return rules.fail(run, f"exit code {process.exit_code}: {last_line}")
+            return rules.preempt(run, process.reason or last_line, self._checkpoints(run))
+        return rules.fail(run, process.reason or f"exit code {process.exit_code}: {last_line}")
 
-    def _start(self, run: Run) -> None:
-        self.objects.put(layout.run_file(run.id, "definition.json"), json.dumps(run.plain()).encode())
-        self.launcher.launch(
-            rules.process_name(run), ["workers.training", "--run", run.id, "--attempt", str(run.attempt)]
-        )
+    def _start(self, run: Run, dataset: str) -> Run:
+        definition = replace(run, dataset=dataset).plain()
+        self.objects.put(layout.run_file(run.id, "definition.json"), json.dumps(definition).encode())
+        order = ["workers.training", "--run", run.id, "--attempt", str(run.attempt)]
+        try:
+            self.launcher.launch(rules.process_name(run), order)
+        except BadInputError as error:  # the installation's templates: a person must mend them
+            failed = replace(rules.fail(run, str(error)), ended=self.clock())
+            return failed if self.runs.swap_run(run, failed) else run
+        return run
 
     def _tidy(self, run: Run) -> None:
         """Forget the process of a complete run, and the checkpoints where it was ended before it removed them."""

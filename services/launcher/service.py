@@ -56,10 +56,11 @@ class Service:
         self._observations = Observations(stores, TrainingMetrics(registry))
         self._observed = float("-inf")
         self._prepared: set[str] = set()
+        self._reasons: dict[str, str] = {}
 
     def checks(self) -> Mapping[str, Check]:
         """What it depends on, for /readyz."""
-        return wiring.checks(self._stores) | {"launcher": self._launcher.status}
+        return wiring.checks(self._stores) | {"launcher": self._launcher.check}
 
     def run(self, stop: threading.Event) -> None:
         """Step until `stop` is set, then let another one lead. A store that is away is waited for."""
@@ -87,12 +88,21 @@ class Service:
         if not leads:
             return
         processes = self._launcher.status()
+        self._tell(processes)
         self._ingests.step(processes)
         self._trainings(processes)
         self._reconciler.sweep(processes)
         if self._clock() - self._observed >= _OBSERVED_SECONDS:
             self._observed = self._clock()
             self._observations.look()
+
+    def _tell(self, processes: Mapping[str, Launched]) -> None:
+        """Log why processes wait or ended, where that is new."""
+        reasons = {name: process.reason for name, process in processes.items() if process.reason}
+        for name, reason in reasons.items():
+            if self._reasons.get(name) != reason:
+                log.info("%s: %s", name, reason)
+        self._reasons = reasons
 
     def _trainings(self, processes: Mapping[str, Launched]) -> None:
         rows: dict[str, dict[str, Run]] = {}

@@ -43,6 +43,9 @@ class SubprocessLauncher:
         self._sleep = sleep
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
+    def check(self) -> None:
+        """This machine is always there."""
+
     def launch(self, name: str, arguments: Sequence[str]) -> None:
         """Start `python -m ARGUMENTS...` under `name`; a name that was launched already is left as it is."""
         folder = self._directory / name

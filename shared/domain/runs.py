@@ -45,6 +45,11 @@ def launch(run: Run) -> Run:
     return _next(run, ("pending",), "launching", state="running", attempt=run.attempt + 1, reason="")
 
 
+def remark(run: Run, reason: str) -> Run:
+    """Why its process does not run yet; empty once it does."""
+    return _next(run, ("running",), "remarking", reason=reason)
+
+
 def complete(run: Run) -> Run:
     """Its manifest is there."""
     return _next(run, (*OPEN, "failed", "cancelled"), "completing", state="complete", reason="")

@@ -3,96 +3,34 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from shared.adapters.subprocesses import SubprocessLauncher
-from shared.ports import Launched, Launcher
-
-SLEEP = ["timeit", "-n1", "-r1", "-s", "import time", "print('started', flush=True); time.sleep(60)"]
-DEADLINE_SECONDS = 30.0
+from shared.ports import Launcher
+from tests.contract.launcher_suite import DEADLINE_SECONDS, LauncherSuite, ended, program, wait_for
 
 
-def program(statement: str) -> list[str]:
-    return ["timeit", "-n1", "-r1", statement]
-
-
-def subprocesses(folder: Path) -> Launcher:
-    return SubprocessLauncher(folder / "processes", {"SHELVER_HOME": "there"}, grace=DEADLINE_SECONDS)
-
-
-ADAPTERS = [subprocesses]
-
-
-@pytest.fixture(params=ADAPTERS, ids=lambda adapter: adapter.__name__)
-def launcher(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Launcher]:
-    opened: Launcher = request.param(tmp_path)
+@pytest.fixture
+def launcher(tmp_path: Path) -> Iterator[Launcher]:
+    opened = SubprocessLauncher(tmp_path / "processes", {"SHELVER_HOME": "there"}, grace=DEADLINE_SECONDS)
     yield opened
     for name in opened.status():
         opened.delete(name)
 
 
-def wait_for(launcher: Launcher, name: str, condition: Callable[[Launched], bool]) -> Launched:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition(status := launcher.status()[name]):
-        assert time.monotonic() < deadline, status
-        time.sleep(0.01)
-    return status
+class TestSubprocesses(LauncherSuite):
+    """Jobs of a cluster run the same suite in tests/cluster."""
 
 
-def ended(launched: Launched) -> bool:
-    return launched.state != "running"
-
-
-@pytest.mark.parametrize(
-    ("statement", "state", "exit_code"),
-    [
-        ("print('well done')", "succeeded", 0),
-        ("print('well done', flush=True); import os; os._exit(2)", "failed", 2),
-        ("print('well done', flush=True); import os; os._exit(143)", "preempted", 143),
-        ("print('well done', flush=True); import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "preempted", -9),
-        ("print('well done', flush=True); import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "failed", -11),
-    ],
-)
-def test_how_a_process_ended(launcher: Launcher, statement: str, state: str, exit_code: int) -> None:
-    launcher.launch("p", program(statement))
+@pytest.mark.parametrize(("number", "state"), [(signal.SIGKILL, "preempted"), (signal.SIGSEGV, "failed")])
+def test_how_a_signal_ended_a_process(launcher: Launcher, number: signal.Signals, state: str) -> None:
+    launcher.launch("p", program(f"print('well done', flush=True); import os; os.kill(os.getpid(), {number.value})"))
     status = wait_for(launcher, "p", ended)
-    assert (status.state, status.exit_code) == (state, exit_code)
+    assert (status.state, status.exit_code) == (state, -number)
     assert "well done" in status.log_tail
-
-
-def test_a_name_is_launched_once(launcher: Launcher, tmp_path: Path) -> None:
-    count = program(f"open({str(tmp_path / 'count')!r}, 'a').write('x')")
-    for _ in range(3):
-        launcher.launch("p", count)
-    wait_for(launcher, "p", ended)
-    launcher.launch("p", count)
-    assert launcher.status()["p"].state == "succeeded"
-    assert (tmp_path / "count").read_text() == "x"
-
-
-def test_a_deleted_name_may_be_launched_again(launcher: Launcher) -> None:
-    launcher.launch("p", program("raise SystemExit(1)"))
-    wait_for(launcher, "p", ended)
-    launcher.delete("p")
-    assert launcher.status() == {}
-    launcher.launch("p", program("pass"))
-    assert wait_for(launcher, "p", ended).state == "succeeded"
-
-
-def test_deleting_ends_the_process(launcher: Launcher) -> None:
-    launcher.launch("p", SLEEP)
-    wait_for(launcher, "p", lambda status: "started" in status.log_tail)
-    launcher.delete("p")
-    launcher.delete("p")
-    assert launcher.status() == {}
-
-
-def test_the_environment_is_handed_on(launcher: Launcher) -> None:
-    launcher.launch("p", program("import os; print(os.environ['SHELVER_HOME'])"))
-    assert wait_for(launcher, "p", ended).log_tail.startswith("there")
 
 
 def test_a_child_notices_the_death_of_its_launcher_and_the_next_one_calls_it_preempted(tmp_path: Path) -> None:

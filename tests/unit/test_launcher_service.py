@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from services.launcher import Service
 from shared import ensemble_file, ingest_progress, layout, training_requests, wiring
 from shared.domain import runs as rules
-from shared.domain.errors import StoreUnavailableError
+from shared.domain.errors import BadInputError, StoreUnavailableError
 from shared.domain.records import Ingest, Run, Training
 from shared.ingest_progress import IngestProgress
 from shared.leadership import vacate
@@ -36,8 +36,15 @@ class Processes:
         self.there: dict[str, Launched] = {}
         self.launches: list[tuple[str, list[str]]] = []
         self.away = False
+        self.refusal = ""
+
+    def check(self) -> None:
+        if self.away:
+            raise StoreUnavailableError("the launcher is away")
 
     def launch(self, name: str, arguments: Sequence[str]) -> None:
+        if self.refusal:
+            raise BadInputError("training.yaml", self.refusal)
         if name not in self.there:
             self.launches.append((name, list(arguments)))
             self.there[name] = Launched(name, "running")
@@ -50,8 +57,8 @@ class Processes:
     def delete(self, name: str) -> None:
         self.there.pop(name, None)
 
-    def end(self, name: str, state: str, code: int | None = None, tail: str = "") -> None:
-        self.there[name] = Launched(name, state, code, tail)
+    def end(self, name: str, state: str, code: int | None = None, tail: str = "", reason: str = "") -> None:
+        self.there[name] = Launched(name, state, code, tail, reason)
 
     def running(self, kind: str = "") -> list[str]:
         return sorted(name for name, one in self.there.items() if one.state == "running" and name.startswith(kind))
@@ -264,6 +271,46 @@ def test_an_ingest_whose_process_fails_is_failed_with_its_words(house: House) ->
     house.processes.end("ingest-d-0", "failed", 2, "told by itself")
     house.service.step()
     assert house.ingest_row().error == "told by itself"
+
+
+def test_why_a_process_waits_and_how_it_ended_is_told_in_words(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    training = house.ask()
+    house.ingest(1)
+    house.service.step()
+    (name,) = house.processes.running("train-")
+    for waits in ("waiting: no node has a GPU", "waiting: no node has a GPU", ""):
+        for one in (name, "ingest-d-0"):
+            house.processes.end(one, "running", reason=waits)
+        house.service.step()
+        assert house.run_of(training, "first").reason == waits
+    assert caplog.text.count(f"{name}: waiting: no node has a GPU") == 1
+    house.processes.end(name, "preempted", 143, "preempted: a checkpoint is written", "ended from outside: drained")
+    house.processes.end("ingest-d-0", "failed", 137, "reading", "exit code 137: out of memory")
+    house.service.step()
+    assert house.ingest_row().error == "ingest-d-0: exit code 137: out of memory"
+    assert f"{name}: ended from outside: drained" in caplog.text
+    again = rules.process_name(house.run_of(training, "first"))
+    assert again in house.processes.running()
+    house.processes.end(again, "failed", 137, "epoch 1", "exit code 137: out of memory")
+    house.service.step()
+    assert house.run_of(training, "first").reason == "exit code 137: out of memory"
+
+
+def test_templates_that_cannot_be_used_fail_what_asked_for_them_alone(house: House) -> None:
+    house.processes.refusal = "it is no Job"
+    training = house.ask()
+    house.ingest()
+    house.service.step()
+    house.service.step()
+    assert house.ingest_row().error == "training.yaml: it is no Job"
+    assert house.run_of(training, "first").reason == "training.yaml: it is no Job"
+    assert house.run_of(training, "first").ended == 5.0
+    assert house.stores.runs.training(training.id).reason == "first: training.yaml: it is no Job"
+    house.processes.refusal = ""
+    training_requests.retry(house.stores, training.id)
+    house.service.step()
+    assert house.processes.running("train-")
 
 
 def test_an_ingest_whose_processes_are_always_ended_fails_in_the_end(house: House) -> None:

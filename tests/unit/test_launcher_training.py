@@ -42,6 +42,9 @@ class FakeLauncher:
         self.processes: dict[str, tuple[str, int, int]] = {}
         self.ended: dict[str, Launched] = {}
 
+    def check(self) -> None:
+        pass
+
     def launch(self, name: str, arguments: Sequence[str]) -> None:
         assert list(arguments[:2]) == ["workers.training", "--run"]
         run, attempt = arguments[2], int(arguments[4])

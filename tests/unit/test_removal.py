@@ -194,6 +194,9 @@ class NoProcesses:
     def __init__(self) -> None:
         self.ended: list[str] = []
 
+    def check(self) -> None:
+        pass
+
     def launch(self, name: str, arguments: Sequence[str]) -> None:
         raise AssertionError(name)
 
