@@ -116,7 +116,8 @@ class GatewaySettings:
 class LauncherSettings:
     """Training and ingest processes. Durations in seconds."""
 
-    poll_seconds: float = 1.0
+    templates: str = ""  # a folder of Job manifests, training.yaml and ingest.yaml; empty: processes of this machine
+    poll_seconds: float = 1.0  # on a cluster 10: each look is a list of Jobs and one of pods
     concurrent_runs: int = 1  # on one machine a second one only slows down the first
     ingest_processes: int = 2  # of an ingest whose request names no number
 

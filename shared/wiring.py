@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 from shared.adapters import home_lock
 from shared.adapters.child import ChildQueue
@@ -85,7 +86,11 @@ def queue(settings: Settings) -> Queue:
 
 
 def launcher(settings: Settings) -> Launcher:
-    """What starts training processes."""
+    """What starts training and ingest processes: on this machine, or as Jobs of a cluster."""
+    if settings.launcher.templates:
+        from shared.adapters.kubernetes_jobs import KubernetesLauncher
+
+        return KubernetesLauncher(Path(settings.launcher.templates))
     return SubprocessLauncher(settings.home / "processes", environment=COMPUTING | to_environment(settings))
 
 
