@@ -8,7 +8,7 @@ BUILDER ?= docker
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint test test-gpu soak servers bench bench-services images requirements clean
+.PHONY: help setup demo lint test test-cluster test-gpu soak servers bench bench-services images requirements clean
 
 help: ## print this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -34,6 +34,10 @@ lint: $(STAMP) ## ruff, mypy --strict and import-linter
 
 test: lint ## lint, then all tests
 	$(BIN)/pytest
+
+test-cluster: $(STAMP) ## the tests that need a Kubernetes: whatever KUBECONFIG names
+	@test -n "$$KUBECONFIG" || { echo "set KUBECONFIG to a cluster for tests: they make and remove a namespace there"; exit 2; }
+	$(BIN)/pytest tests/cluster/cluster_*.py
 
 test-gpu: $(STAMP) ## the tests that need a GPU
 	$(BIN)/pytest tests/gpu/gpu_*.py
