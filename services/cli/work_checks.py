@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from services.cli.checks import Check
+from shared import layout
 from shared.domain import attempts, states
 from shared.domain import runs as rules
 from shared.domain.errors import FailedError, NotFoundError
@@ -44,8 +45,10 @@ def _run_remedy(settings: Settings, run: Run) -> str:
         return (
             f"give it more memory: close other programs, or lower batch_size or the input's size in the file; {again}"
         )
-    log = settings.home / "processes" / rules.process_name(run) / "log"
-    return f"mend that ({log} has all it said); {again}"
+    said = f"{settings.home / 'processes' / rules.process_name(run) / 'log'} has all it said"
+    if settings.launcher.templates:  # a pod's log goes with it
+        said = f"{layout.run_last_lines(run.id, run.attempt)} in the object store has its last lines"
+    return f"mend that ({said}); {again}"
 
 
 def job_checks(settings: Settings, stores: Stores, *, busy: bool) -> Iterator[Check]:

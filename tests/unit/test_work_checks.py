@@ -10,7 +10,7 @@ from services.cli.checks import Check
 from services.cli.work_checks import job_checks, score_command, training_checks
 from shared.domain.records import JobOptions
 from shared.packs import Manifest, read_manifest
-from shared.settings import Settings
+from shared.settings import LauncherSettings, Settings
 from tests.retention_home import Home, ago, job, run, training
 
 
@@ -50,6 +50,13 @@ def test_a_failed_run_says_why_and_what_to_do(home: Home, reason: str, remedy: s
     assert (check.ok, check.words) == (False, f"M failed: {reason}")
     assert remedy in check.remedy
     assert check.remedy.endswith("then `shelver train` again, or give it up: shelver rm run r1")
+
+
+def test_a_failed_run_of_a_cluster_has_its_last_lines_in_the_object_store(home: Home) -> None:
+    home.add(run("r1", state="failed", reason="exit code 1: no luck", attempt=3))
+    settings = Settings(home=home.folder, launcher=LauncherSettings(templates="/etc/shelver/jobs"))
+    (check,) = training_checks(settings, home.stores, busy=False)
+    assert "mend that (runs/r1/attempts/3.log in the object store has its last lines)" in check.remedy
 
 
 def test_an_interrupted_removal_of_a_run(home: Home) -> None:
