@@ -63,7 +63,7 @@ def test_a_pod_that_is_ended_from_outside_is_replaced_uncounted(
 ) -> None:
     launcher.launch("p", trains(LAST_WORDS))
     gone: list[str] = []
-    for _ in range(3):  # more often than failures would be allowed
+    for _ in range(2):  # more often than failures would be allowed
         wait_for(launcher, "p", lambda one: runs(one) and running(cluster, "p") not in ("", *gone))
         gone.append(running(cluster, "p"))
         if how == "evicted":
@@ -129,7 +129,7 @@ def test_a_template_that_the_server_refuses_is_named(make_launcher: Make) -> Non
     assert launcher.status() == {}
 
 
-@pytest.mark.parametrize("missing", [(0, "create"), (0, "delete"), (0, "list"), (1, "list"), (2, "get")])
+@pytest.mark.parametrize("missing", [(0, "create"), (0, "get"), (0, "list"), (0, "delete"), (1, "list"), (2, "get")])
 def test_a_right_that_is_missing_is_named(
     cluster: Cluster, launcher: KubernetesLauncher, make_launcher: Make, tmp_path: Path, missing: tuple[int, str]
 ) -> None:
@@ -137,7 +137,7 @@ def test_a_right_that_is_missing_is_named(
     launcher.launch("ended", trains("pass"))
     wait_for(launcher, "ended", ended)
     less = [dict(one) for one in ROLE]
-    less[rule]["verbs"] = [one for one in ROLE[rule]["verbs"] if one != verb]
+    less[rule]["verbs"] = [one for one in ROLE[rule]["verbs"] if one != verb] or ["watch"]
     poor = make_launcher(kubeconfig=cluster.account(f"less-{rule}-{verb}", less, tmp_path))
     wanted = f"add the verb '{verb}' on '{ROLE[rule]['resources'][0]}' to the launcher's Role"
     deadline = time.monotonic() + DEADLINE_SECONDS
@@ -147,7 +147,8 @@ def test_a_right_that_is_missing_is_named(
 
 def refusal(launcher: KubernetesLauncher) -> str:
     try:
-        launcher.launch("other", trains("pass"))
+        for _ in range(2):
+            launcher.launch("other", trains("pass"))
         launcher.status()
         launcher.delete("other")
     except StoreUnavailableError as error:

@@ -1,10 +1,12 @@
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from shared import wiring
+from shared.adapters import kubernetes_api
 from shared.adapters.kubernetes_jobs import KubernetesLauncher
 from shared.domain.errors import BadInputError, StoreUnavailableError
 from shared.ports import Launched
@@ -203,3 +205,14 @@ def test_without_a_cluster_the_setting_is_refused(
     monkeypatch.setenv("KUBECONFIG", str(templates / "missing"))
     with pytest.raises(BadInputError, match=r"KUBECONFIG: .*; run in a pod with a service account"):
         KubernetesLauncher(templates)
+
+
+def test_a_server_that_says_nothing_is_given_up(
+    server: KubeServer, launcher: KubernetesLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubernetes_api, "_TIMEOUT", (0.1, 0.1))
+    answers = threading.Event()
+    monkeypatch.setattr(server, "answer", lambda *_: (answers.wait(), (500, b""))[1])
+    with pytest.raises(StoreUnavailableError, match=r"does not answer: .*[Tt]imed out"):
+        launcher.status()
+    answers.set()
