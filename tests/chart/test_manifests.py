@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from shared.adapters.job_templates import read_templates
 from shared.settings import Settings
 from tests.chart.rendered import (
     CASES,
@@ -30,7 +31,7 @@ STORES = {"mongodb", "redis", "minio"}
 PLACED = {
     "home", "catalog", "objects", "queue", "s3.endpoint", "s3.region", "s3.ca_file", "s3.credentials_file",
     "worker.pool", "worker.ensemble", "worker.liveness_file", "gateway.host", "gateway.port", "gateway.admin_key",
-    "telemetry.host", "telemetry.port",
+    "telemetry.host", "telemetry.port", "launcher.templates",
 }  # fmt: skip
 """Settings that are no values: the chart knows them itself, or has them from `external`, `pools` and Secrets."""
 OTHERWISE = {
@@ -96,10 +97,26 @@ def test_every_process_takes_its_settings(case: str) -> None:
         assert bool(one.catalog) == (component != "training")
         assert bool(one.queue) == (component not in ("training", "ingest", "launcher"))
         assert bool(one.gateway.admin_key) == (component == "gateway")
+        assert bool(one.launcher.templates) == (component == "launcher")
     assert read["gateway"].gateway.host == "0.0.0.0"
     if case != "external" and case != "defaults":
         assert read["worker-interactive"].worker.ensemble == "grocery-small"
         assert read["worker-batch"].worker.pool == "batch"
+
+
+@every_case
+def test_the_launcher_takes_the_job_templates(case: str, tmp_path: Path) -> None:
+    found = rendered(case)
+    (pod,) = (pod for pod in pods(found) if pod.component == "launcher")
+    assert settings(found, pod).launcher.templates in {one["mountPath"] for one in pod.container["volumeMounts"]}
+    for name, content in find(found, "ConfigMap", "shop-shelver-jobs")["data"].items():
+        (tmp_path / name).write_text(content)
+    templates = read_templates(tmp_path)
+    assert templates.namespace == "shelver"
+    for module in ("workers.training", "services.ingest"):
+        job = templates.of(module).filled("p", [module, "--run", "r"])
+        container = job["spec"]["template"]["spec"]["containers"][0]
+        assert [*container["command"], *container["args"]] == ["python", "-m", module, "--run", "r"]
 
 
 def test_a_setting_that_is_given_arrives() -> None:
