@@ -3,7 +3,7 @@
 The member graph's rules are in `shared.domain.ensemble_rules`, the drawing up of one member in `shared.member_file`.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -39,6 +39,8 @@ defaults:
   precision: auto
   init: none
   as_published: false
+  head: own                               # of timm; or average, max, flatten, {kind: conv1x1, channels: N}
+  trains: all                             # or head, or names of modules
 views: [plain, hflip]
 means: {order: [views, members, images], views: arithmetic, members: arithmetic, images: arithmetic, weights: {}}
 duplicates: {images: unique, products: unique}
@@ -82,11 +84,10 @@ def parse(text: str, where: str, architectures: Mapping[str, tuple[str, ...]]) -
     layers = [table["defaults"], *([top["defaults"]] if "defaults" in top else [])]
     entries = top["members"].entries("member")
     member_file.check_defaults(layers[-1])
-    members = {
-        name: member_file.member(name, [value, *reversed(layers)], splits, architectures)
-        for name, value in entries.items()
-    }
-    _check_graph(members, entries)
+    made = {name: _phases(name, entries, layers, splits, architectures) for name in entries}
+    places = {name: place for phases in made.values() for name, (place, _) in phases.items()}
+    members = {name: one for phases in made.values() for name, (_, one) in phases.items()}
+    _check_graph(members, places)
     duplicates = _over(top.get("duplicates"), table["duplicates"])
     return Ensemble(
         name=top["name"].name(),
@@ -95,7 +96,7 @@ def parse(text: str, where: str, architectures: Mapping[str, tuple[str, ...]]) -
         members=members,
         views=_views(top.get("views", table["views"])),
         means=_means(_over(top.get("means"), table["means"]), members),
-        combinations=_combinations(top.get("combinations"), tuple(members)),
+        combinations=_combinations(top.get("combinations"), tuple(entries), members),
         image_duplicates=cast(ImagePolicy, duplicates["images"].choice(get_args(ImagePolicy))),
         product_duplicates=cast(ProductPolicy, duplicates["products"].choice(get_args(ProductPolicy))),
     )
@@ -194,18 +195,32 @@ def _mean(value: Value) -> Mean:
     return Mean(power=_POWERS[value.choice(_POWERS)])
 
 
-def _combinations(value: Value | None, members: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+def _phases(
+    name: str,
+    entries: Mapping[str, Value],
+    layers: Sequence[Value],
+    splits: Mapping[str, Split],
+    architectures: Mapping[str, tuple[str, ...]],
+) -> dict[str, tuple[Value, Member]]:
+    found = member_file.phases(name, [entries[name], *reversed(layers)], splits, architectures)
+    for taken in (found.keys() - {name}) & entries.keys():
+        raise entries[taken].error(f"a phase of '{name}' has this name", "rename the member")
+    return found
+
+
+def _combinations(value: Value | None, own: tuple[str, ...], members: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """`own` are the members of the file, all but early phases of others: those are meant only where they are named."""
     if value is None:
-        return {"all": members}
+        return {"all": own}
     found = {}
     for name, entry in value.entries("combination").items():
         for item in entry.items():
             if item.text() != rules.RANGE:
                 item.choice(members)
         try:
-            found[name] = rules.expand([item.text() for item in entry.items()], members)
+            found[name] = rules.expand([item.text() for item in entry.items()], own)
         except ValueError as error:
-            raise entry.error(str(error), f"members in order: {', '.join(members)}") from None
+            raise entry.error(str(error), f"members in order: {', '.join(own)}") from None
         if not found[name]:
             raise entry.error("names no member", "name at least one")
     return found

@@ -36,6 +36,11 @@ class Value:
         """Whether the value is a mapping."""
         return isinstance(self._node, yaml.MappingNode)
 
+    @property
+    def is_list(self) -> bool:
+        """Whether the value is a list."""
+        return isinstance(self._node, yaml.SequenceNode)
+
     def mapping(self, known: Collection[str] | None = None, required: Iterable[str] = ()) -> dict[str, "Value"]:
         """The mapping's values by key, in the file's order; refuses repeated keys, and keys that are not `known`."""
         if not isinstance(self._node, yaml.MappingNode):

@@ -5,7 +5,7 @@ cluster compute the same run ids.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from shared.domain.digests import digest
@@ -93,6 +93,21 @@ class Init:
     as_published: bool = False
 
 
+HeadKind = Literal["own", "average", "max", "flatten", "conv1x1"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """What follows a network's last feature map: timm's `own`, or a pooling, the flattened map, or a 1 x 1 convolution
+    to `channels` with a batch norm and the flattened map; then dropout and a dense layer. `batch_norm`: one before all.
+    """
+
+    kind: HeadKind = "own"
+    channels: int = 0
+    dropout: float = 0.0
+    batch_norm: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
     """One network of an ensemble."""
@@ -116,6 +131,8 @@ class Member:
     clip_norm: float = 0.0  # largest norm of the gradient of all weights; 0: any
     ema: float = 0.0  # decay per step of the averaged weights, which are then the ones kept; 0: none
     plain_epochs: int = 0  # last epochs without augmentation
+    head: Head = field(default_factory=Head)
+    trains: tuple[str, ...] = ()  # modules that learn, `head` among them; empty: all
     early_stopping: int = 0  # epochs without a better watched loss after which training ends, keeping the best; 0: none
 
 
@@ -216,6 +233,8 @@ def member_from_plain(plain: Mapping[str, Any]) -> Member:
             "augment": tuple(_augmentation(augmentation) for augmentation in plain["augment"]),
             "schedule": _schedule(plain["schedule"]),
             "init": Init(**plain["init"]),
+            "head": Head(**plain.get("head", {})),
+            "trains": tuple(plain.get("trains", ())),
         }
     )
 
@@ -249,7 +268,8 @@ _FIRST_OF_SCHEDULE = ("kind", "rates", "rate", "floor", "warmup")
 
 
 def _says(record: Member | Schedule, key: str) -> bool:
-    default = next(item.default for item in fields(record) if item.name == key)
+    item = next(item for item in fields(record) if item.name == key)
+    default = item.default if item.default_factory is MISSING else item.default_factory()
     return key in _FIRST_OF_SCHEDULE or bool(getattr(record, key) != default)
 
 

@@ -129,6 +129,13 @@ REFUSED = [
         "line 12",
         "warms up for 4 epochs, but 'M3' trains 3; shorten the warmup",
     ),
+    ("seed: 7", "head: {kind: conv1x1}", "line 12", "write {kind: conv1x1, channels: 512}, or leave them out"),
+    ("seed: 7", "head: {kind: max, channels: 5}", "line 12", "channels are those of a conv1x1"),
+    ("seed: 7", "head: maximum", "line 12", "unknown value 'maximum'"),
+    ("seed: 7", "trains: []", "line 12", "nothing would learn"),
+    ("seed: 7", "trains: heads", "line 12", "did you mean 'head'?"),
+    ("seed: 7", "phases: [{epochs: 1}, {epochs: 2, model: resnet18}]", "line 12", "'model' is the same in all phases"),
+    ("seed: 7", "phases: [{epochs: 1, batch: 3}]", "line 12", "did you mean 'batch_size'?"),
     ("seed: 7", "plain_epochs: 4", "line 12", "'M3' has only 3 epochs; use at most 3"),
     ("seed: 7", "early_stopping: 3", "line 12", "unknown value '3'; write {patience: EPOCHS}, or none"),
     ("seed: 7", "early_stopping: {patience: 0}", "line 12", "not from 1"),
@@ -167,6 +174,34 @@ def test_a_mistake_is_refused_with_its_line_and_the_reason(old: str, new: str, l
     assert (caught.value.where, caught.value.position) == ("small.yaml", line)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_phases_are_members_that_follow_each_other() -> None:
+    phases = "phases: [{trains: head, epochs: 1, batch_size: 32}, {trains: [layer4], epochs: 2}, {epochs: 4}]"
+    ensemble = parse(SMALL.replace("seed: 7", f"seed: 7, {phases}"))
+    assert list(ensemble.members) == ["M1", "M2", "M3-phase1", "M3-phase2", "M3"]
+    first, second, last = list(ensemble.members.values())[2:]
+    assert [m.init for m in (first, second, last)] == [
+        Init(kind="imagenet"),
+        Init(kind="member", name="M3-phase1"),
+        Init(kind="member", name="M3-phase2"),
+    ]
+    assert [(m.epochs, m.trains, m.batch_size, m.seed) for m in (first, second, last)] == [
+        (1, ("head",), 32, 7),
+        (2, ("layer4",), 64, 7),
+        (4, (), 64, 7),
+    ]
+    assert ensemble.combinations == {"all": ("M1", "M2", "M3")}
+    named = "combinations: {early: [M3-phase1], all: [M1, ..., M3]}\n"
+    both = parse(SMALL.replace("seed: 7", f"seed: 7, {phases}") + named)
+    assert both.combinations == {"early": ("M3-phase1",), "all": ("M1", "M2", "M3")}
+    assert parse(ensemble_file.render(both)) == both
+
+
+def test_a_phase_takes_no_name_of_another_member() -> None:
+    text = SMALL.replace("M1: {", "M3-phase1: {").replace("member: M1", "member: M3-phase1")
+    with pytest.raises(BadInputError, match="a phase of 'M3' has this name; rename the member"):
+        parse(text.replace("seed: 7", "phases: [{epochs: 1}, {epochs: 2}]"))
 
 
 def test_another_holdout_may_be_as_published() -> None:

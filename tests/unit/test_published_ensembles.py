@@ -15,6 +15,7 @@ from workers.training.dataset import Images
 from workers.training.device import Device
 from workers.training.learner import Learner
 from workers.training.pictures import PictureBatch
+from workers.vision.heads import freeze
 from workers.vision.model import build, resolved
 from workers.vision.shares import share
 
@@ -93,6 +94,48 @@ def test_a_network_answers_and_learns(third_place: Ensemble, model: str) -> None
         answer = module.eval()(torch.zeros(1, 3, member.input.size, member.input.size))
     assert answer.shape == (1, CLASSES)
     assert torch.isfinite(answer).all()
+
+
+THESIS = {  # millions of parameters and buffers, and of parameters that learn, as reported; None: not reported
+    "inception-conv": (66.04, None),
+    "efficientnet-conv": (113.33, 49.2),
+    "efficientnet-pooled": (77.59, 15.14),
+    "inception-flat": (194.5, None),
+    "resnet-flat": (571.5, None),
+}
+
+
+@pytest.mark.parametrize("name", THESIS)
+def test_a_network_of_the_thesis_has_the_reported_parameters(name: str) -> None:
+    member = ensemble_file.load(FILES / "thesis-2022.yaml").members[name]
+    with torch.device("meta"):
+        module = build(member.model, CLASSES, member.input.size, member.head)
+    freeze(module, member.trains)
+    whole, learning = THESIS[name]
+    assert sum(tensor.numel() for tensor in module.state_dict().values()) / 1e6 == pytest.approx(whole, abs=0.05)
+    if learning is not None:
+        learns = sum(one.numel() for one in module.parameters() if one.requires_grad) / 1e6
+        assert learns == pytest.approx(learning, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("thesis-2022", "inception-conv"),
+        ("thesis-2022", "efficientnet-pooled"),
+        ("two-phase-2017", "inception-phase1"),
+        ("two-phase-2017", "xception"),
+    ],
+)
+def test_a_network_of_the_other_systems_learns_what_it_is_to(file: str, name: str) -> None:
+    member = resolved(replace(ensemble_file.load(FILES / f"{file}.yaml").members[name], batch_size=2), "float32")
+    torch.manual_seed(1)
+    module = build(member.model, CLASSES, member.input.size, member.head)
+    freeze(module, member.trains)
+    before = {name: one.detach().clone() for name, one in module.named_parameters()}
+    assert np.isfinite(learn(member, module))
+    changed = {name for name, one in module.named_parameters() if not torch.equal(one, before[name])}
+    assert changed == {name for name, one in module.named_parameters() if one.requires_grad}
 
 
 def learn(member: Member, module: torch.nn.Module) -> float:

@@ -163,10 +163,10 @@ def test_imagenet_weights_come_from_the_object_store_where_they_are(bench: Bench
 def test_without_network_the_remedy_names_the_object(
     bench: Bench, tiny: Member, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def offline(*_: object) -> None:
+    def offline(*_: object, **__: object) -> None:
         raise OSError("no route to host\nand many more lines")
 
-    monkeypatch.setattr("workers.vision.model.build_pretrained", offline)
+    monkeypatch.setattr("timm.create_model", offline)
     run = bench.declare(replace(tiny, init=Init(kind="imagenet")))
     with pytest.raises(BadInputError, match=r"no route to host; .*shelver pretrained add test_resnet FILE"):
         bench.train(run)

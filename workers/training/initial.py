@@ -12,6 +12,7 @@ from shared.domain.errors import BadInputError, NotFoundError
 from shared.ports import Objects
 from workers.vision import model
 from workers.vision.checkpoint import get_tensors, transfer
+from workers.vision.heads import Headed, freeze
 
 LOW_SHARE = 0.5
 
@@ -41,12 +42,17 @@ def network(objects: Objects, member: Member, parent: str, classes: int) -> tupl
         module = _built(member, classes)
         start = _take(objects, module, member, parent)
     _check_size(module, member)
+    try:
+        freeze(module, member.trains)
+    except ValueError as error:
+        reason = f"'{member.model}': {error}"
+        raise BadInputError(f"member {member.name}", reason, remedy="name modules as timm does, or head") from None
     return module, start
 
 
 def _built(member: Member, classes: int) -> nn.Module:
     try:
-        return model.build(member.model, classes, member.input.size)
+        return model.build(member.model, classes, member.input.size, member.head)
     except (RuntimeError, ValueError, AssertionError) as error:
         raise BadInputError(
             f"member {member.name}", f"timm cannot build '{member.model}': {error}", remedy="use another network"
@@ -62,11 +68,18 @@ def _take(objects: Objects, module: nn.Module, member: Member, parent: str) -> S
         "file": member.init.name,
         "member": layout.run_file(parent, "weights.safetensors"),
     }[kind]
-    taken = transfer(module, _stored(objects, key, member.name))
+    taken = transfer(module, _named(module, _stored(objects, key, member.name)))
     if not taken.tensors:
         reason = f"no tensor of {key} fits '{member.model}' by name and shape"
         raise BadInputError(f"member {member.name}", reason, remedy="start from weights of the same kind of network")
     return Start(f"member run {parent}" if kind == "member" else key, taken.share)
+
+
+def _named(module: nn.Module, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The tensors of a network, also under their names below another head."""
+    if not isinstance(module, Headed):
+        return tensors
+    return {f"backbone.{name}": tensor for name, tensor in tensors.items()} | dict(tensors)
 
 
 def _stored(objects: Objects, key: str, member: str) -> Mapping[str, Tensor]:
@@ -80,7 +93,7 @@ def _stored(objects: Objects, key: str, member: str) -> Mapping[str, Tensor]:
 
 def _pretrained(member: Member, classes: int) -> nn.Module:
     try:
-        return model.build_pretrained(member.model, classes, member.input.size)
+        return model.build(member.model, classes, member.input.size, member.head, pretrained=True)
     except Exception as error:  # timm's download raises whatever its client libraries do
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise BadInputError(

@@ -15,6 +15,7 @@ from workers.training.dataset import Int64
 from workers.training.device import Device
 from workers.training.pictures import PictureBatch
 from workers.vision import preprocessing
+from workers.vision.heads import train_mode
 
 
 class Learner:
@@ -47,7 +48,7 @@ class Learner:
         torch.manual_seed(int(seed_of(self._member.seed, "step", step)))
         optimizers.set_rate(self._optimizer, rate)
         if not self._module.training:  # it walks through all layers, so not at every step
-            self._module.train()
+            train_mode(self._module)
         self._optimizer.zero_grad(set_to_none=True)
         learnt = 0
         for part in parts:

@@ -10,11 +10,12 @@ from timm.models import get_pretrained_cfg
 from torch import nn
 
 from shared import layout
-from shared.domain.ensemble import Input, Member, member_from_plain
+from shared.domain.ensemble import Head, Input, Member, member_from_plain
 from shared.domain.errors import NewerSchemaError
 from shared.domain.records import SCHEMA
 from shared.ports import Objects
 from workers.vision.checkpoint import get_tensors
+from workers.vision.heads import Headed
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -30,19 +31,24 @@ class LoadedMember:
     name: str
 
 
-def build(model: str, classes: int, size: int | None = None) -> nn.Module:
-    """The timm network `model` with `classes` outputs and random weights.
+def build(
+    model: str,
+    classes: int,
+    size: int = 224,
+    head: Head = Head(),  # noqa: B008 - it is frozen
+    *,
+    pretrained: bool = False,
+) -> nn.Module:
+    """The timm network `model` with `classes` outputs, for inputs of `size` a side, and random weights.
 
-    `size` is the side of its input, for those networks whose weights depend on it.
+    `pretrained`: with timm's own weights instead, except for the output layer; raises what its download raises.
+    Raises ValueError where the network has no such head.
     """
-    module: nn.Module = timm.create_model(model, pretrained=False, num_classes=classes, **_size_argument(model, size))
-    return module
-
-
-def build_pretrained(model: str, classes: int, size: int) -> nn.Module:
-    """As `build`, with timm's own weights except for the output layer. Raises what timm and its download raise."""
-    module: nn.Module = timm.create_model(model, pretrained=True, num_classes=classes, **_size_argument(model, size))
-    return module
+    given = {"pretrained": pretrained, **_size_argument(model, size)}
+    if head.kind == "own":
+        module: nn.Module = timm.create_model(model, num_classes=classes, **given)
+        return module
+    return Headed(timm.create_model(model, num_classes=0, global_pool="", **given), head, classes, size)
 
 
 def normalisation(model: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -71,12 +77,13 @@ def load_member(
     if document["schema"] > SCHEMA:
         raise NewerSchemaError(f"run {run_id} has schema {document['schema']}: this Shelver reads up to {SCHEMA}")
     member = member_from_plain(document["member"])
-    module = build(member.model, document["classes"], member.input.size)
+    module = build(member.model, document["classes"], member.input.size, member.head)
     module.load_state_dict(get_tensors(objects, layout.run_file(run_id, "weights.safetensors")))
     module = module.to(device=device, dtype=dtype, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return LoadedMember(module, filled_input(member), document["classes"], document["taxonomy"], member.name)
 
 
-def _size_argument(model: str, size: int | None) -> dict[str, Any]:
+def _size_argument(model: str, size: int) -> dict[str, Any]:
+    """For networks whose weights depend on it."""
     config = get_pretrained_cfg(model)
-    return {"img_size": size} if size is not None and config is not None and config.fixed_input_size else {}
+    return {"img_size": size} if config is not None and config.fixed_input_size else {}

@@ -9,7 +9,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from shared.domain.ensemble import Member, from_plain
+from shared.domain.ensemble import Head, Member, from_plain
 from workers.vision.checkpoint import agreeing
 from workers.vision.model import build
 
@@ -18,15 +18,15 @@ _CLASSES = 5270  # of the catalog that the published shares are about; others ch
 
 def share(child: Member, parent: Member) -> float:
     """Of the child's parameters and buffers, those that the parent has by the same name in the same shape."""
-    own, given = (_tensors(m.model, m.input.size) for m in (child, parent))
+    own, given = (_tensors(m.model, m.input.size, m.head) for m in (child, parent))
     taken = sum(own[name].numel() for name in agreeing(own, given))
     return taken / max(1, sum(tensor.numel() for tensor in own.values()))
 
 
 @cache
-def _tensors(model: str, size: int) -> dict[str, Tensor]:
+def _tensors(model: str, size: int, head: Head) -> dict[str, Tensor]:
     with torch.device("meta"):
-        return build(model, _CLASSES, size).state_dict()
+        return build(model, _CLASSES, size, head).state_dict()
 
 
 def main() -> None:

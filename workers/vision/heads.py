@@ -1,0 +1,89 @@
+"""Heads: what stands between a network's last feature map and its answers, where a member asks for another than timm's.
+
+The shapes are those of a published transfer-learning system (System 2: a batch norm, a 1 x 1 convolution, a flattened
+map and a dense layer) and of the usual poolings.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from shared.domain.ensemble import Head
+
+
+class Headed(nn.Module):
+    """A network without its own output layer, and a head. Tensors are named `backbone.*`, as timm's, and `head.*`."""
+
+    def __init__(self, backbone: nn.Module, head: Head, classes: int, size: int) -> None:
+        """`size` is the side of the input. Raises ValueError for a network that ends in no feature map."""
+        super().__init__()
+        self.backbone = backbone
+        channels, height, width = _feature_map(backbone, size)
+        self.head = _layers(head, channels, height * width, classes)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """[n, 3, size, size] -> logits [n, classes]."""
+        answers: Tensor = self.head(self.backbone(inputs))
+        return answers
+
+
+def _feature_map(backbone: nn.Module, size: int) -> tuple[int, int, int]:
+    with torch.no_grad():
+        device = next(backbone.parameters()).device
+        was_training = backbone.training
+        found = backbone.eval()(torch.zeros(1, 3, size, size, device=device)).shape
+        backbone.train(was_training)
+    if len(found) != 4:
+        raise ValueError(f"it ends in a tensor of shape {tuple(found)}, not in a feature map")
+    return found[1], found[2], found[3]
+
+
+def _layers(head: Head, channels: int, places: int, classes: int) -> nn.Sequential:
+    layers: list[nn.Module] = [nn.BatchNorm2d(channels)] if head.batch_norm else []
+    if head.kind == "conv1x1":
+        layers += [nn.Conv2d(channels, head.channels, 1), nn.BatchNorm2d(head.channels)]
+        channels = head.channels
+    if head.kind == "average":
+        layers.append(nn.AdaptiveAvgPool2d(1))
+    elif head.kind == "max":
+        layers.append(nn.AdaptiveMaxPool2d(1))
+    else:
+        channels *= places
+    layers += [nn.Dropout(head.dropout)] if head.dropout else []
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels, classes))
+
+
+def freeze(module: nn.Module, trains: tuple[str, ...]) -> None:
+    """Let only some of a network's parameters learn: those of its output (`head`) and those below the modules named.
+
+    Empty: all of them. Raises ValueError for a name that is no module.
+    """
+    if not trains:
+        return
+    known = dict(module.named_modules())
+    names = [_head_name(module) if name == "head" else _inside(module, name) for name in trains]
+    for name in names:
+        if name not in known:
+            raise ValueError(f"it has no module '{name}'")
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(any(name.startswith(f"{chosen}.") for chosen in names))
+
+
+def train_mode(module: nn.Module) -> None:
+    """Training mode, but for what is frozen: its batch norm keeps its statistics, its dropout lets everything pass."""
+    module.train()
+    for part in module.modules():
+        inside = list(part.parameters())
+        if inside and not any(parameter.requires_grad for parameter in inside):
+            part.eval()
+
+
+def _head_name(module: nn.Module) -> str:
+    if isinstance(module, Headed):
+        return "head"
+    classifier = module.get_classifier()  # type: ignore[operator]  # every timm network has it
+    return next((name for name, one in module.named_modules() if one is classifier), "head")
+
+
+def _inside(module: nn.Module, name: str) -> str:
+    """Modules are named as timm names them, with another head too."""
+    return f"backbone.{name}" if isinstance(module, Headed) else name
