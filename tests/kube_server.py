@@ -113,7 +113,7 @@ def serving(kubeconfig: Path) -> Iterator[KubeServer]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        threading.Thread(target=http.serve_forever, daemon=True).start()
+        threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
         named = {"name": "here"}
         config = {
             "current-context": "here",

@@ -54,7 +54,8 @@ def _waiting(job: Described, pod: Described | None) -> str:
         return ""
     for one in status.get("conditions", ()):
         if one["type"] == "PodScheduled" and one["status"] == "False":
-            return f"waiting: {one.get('message') or one.get('reason', 'for a node')}"
+            words = one.get("message") or one.get("reason", "for a node")
+            return f"waiting: {words.partition('. ')[0].removesuffix('.')}"  # then what preemption would not help
     for container in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
         waits = container.get("state", {}).get("waiting")
         if waits is None:

@@ -50,7 +50,8 @@ class KubernetesApi:
             answer = self._client.call_api(*request, _request_timeout=_TIMEOUT)
             status, content = int(answer.status), bytes(answer.read())
         except HTTPError as error:
-            raise StoreUnavailableError(f"{self._place} does not answer: {error}") from error
+            reason = getattr(error, "reason", error)  # of the last try
+            raise StoreUnavailableError(f"{self._place} does not answer: {reason}") from error
         if 200 <= status < 300:
             return status, content
         message = said(content)
@@ -89,5 +90,6 @@ def _outside(configuration: Configuration) -> None:
         # named here, since the client reads KUBECONFIG while it is imported
         config.load_kube_config(os.environ.get("KUBECONFIG"), client_configuration=configuration)
     except ConfigException as error:
-        remedy = "run in a pod with a service account, or let it name a kubeconfig file"
-        raise BadInputError("KUBECONFIG", str(error), remedy=remedy) from None
+        remedy = "run in a pod with a service account, or let KUBECONFIG name a file"
+        where = os.environ.get("KUBECONFIG", "KUBECONFIG")
+        raise BadInputError(where, str(error), remedy=remedy) from None

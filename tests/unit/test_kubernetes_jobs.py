@@ -203,7 +203,7 @@ def test_without_a_cluster_the_setting_is_refused(
     server: KubeServer, templates: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KUBECONFIG", str(templates / "missing"))
-    with pytest.raises(BadInputError, match=r"KUBECONFIG: .*; run in a pod with a service account"):
+    with pytest.raises(BadInputError, match=r"jobs/missing: .*; run in a pod with a service account"):
         KubernetesLauncher(templates)
 
 
