@@ -46,7 +46,7 @@ class RunView(Model):
     state: str
     generation: int = Field(description="Rises with every stored change")
     attempt: int
-    reason: str
+    reason: str = Field(description="Why its process waits, or how it ended; empty where that needs no words")
     created: float
     ended: float
     progress: RunProgress | None

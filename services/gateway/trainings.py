@@ -35,7 +35,7 @@ class TrainingRun(Model):
 
     run: str
     state: str
-    reason: str
+    reason: str = Field(description="Why its process waits, or how it ended; empty where that needs no words")
     progress: RunProgress | None
 
 
