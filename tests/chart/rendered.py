@@ -58,9 +58,11 @@ def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def template(*values: str, values_file: Path | None = None) -> subprocess.CompletedProcess[str]:
+def template(
+    *values: str, values_file: Path | None = None, namespace: str = "shelver"
+) -> subprocess.CompletedProcess[str]:
     sets = [f"--set={value}" for value in values] + ([f"--values={values_file}"] if values_file else [])
-    return helm("template", "shop", str(CHART), "--namespace=shelver", KUBERNETES, *sets)
+    return helm("template", "shop", str(CHART), f"--namespace={namespace}", KUBERNETES, *sets)
 
 
 @cache
@@ -69,8 +71,8 @@ def rendered(case: str) -> list[Manifest]:
     return manifests(*CASES[case])
 
 
-def manifests(*values: str, values_file: Path | None = None) -> list[Manifest]:
-    done = template(*values, values_file=values_file)
+def manifests(*values: str, values_file: Path | None = None, namespace: str = "shelver") -> list[Manifest]:
+    done = template(*values, values_file=values_file, namespace=namespace)
     assert done.returncode == 0, done.stderr
     return [one for one in yaml.safe_load_all(done.stdout) if one]
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tests.chart.rendered import Manifest, Pod, manifests, pods, rendered
+from tests.chart.rendered import Manifest, Pod, find, manifests, pods, rendered
 
 CATALOG = {"gateway", "dispatcher", "launcher", "ingest", "worker-default", "test"}
 QUEUE = {"gateway", "dispatcher", "worker-default", "test"}
@@ -75,6 +75,9 @@ def test_strangers_reach_the_gateway_and_prometheus_the_metrics() -> None:
         assert named == set()
     test, gateway = by_name(everything)["test"], by_name(everything)["gateway"]
     assert allowed(everything, "ingress", gateway.labels, test.labels, 8080)
+    policy = find(everything, "NetworkPolicy", "shop-shelver-clients-to-gateway")
+    named = [one.get("namespaceSelector", {}).get("matchLabels") for one in policy["spec"]["ingress"][0]["from"]]
+    assert named == [{"name": "ingress"}, {"name": "monitoring"}, None]
 
 
 def test_only_the_launcher_leaves_for_the_api_server() -> None:
