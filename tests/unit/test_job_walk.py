@@ -1,4 +1,5 @@
-"""Random walks over whole jobs: dispatchers that die, workers that die, stall, come back late, stores that go away.
+"""Random walks over whole jobs: dispatchers that die, two that lead, workers that die, stall, come late, stores away.
+
 
 What must hold (I4 to I7): one outcome per product; no product is blamed but those that take workers down; counts equal
 what is stored; every job ends once faults stop.
@@ -56,6 +57,7 @@ class JobWalk(RuleBasedStateMachine):
     def begin(self, products: int, poison: set[int], chunk_images: int, packs: int) -> None:
         self.poison = {product for product in poison if product < 100 + products}
         self.scene = Scene(Path(self.folder.name), [1] * products, chunk_images=chunk_images, packs=packs)
+        self.rival = self.scene.new_dispatcher()
         self.products = products
         self.workers = [self.new_worker() for _ in range(3)]
 
@@ -83,6 +85,14 @@ class JobWalk(RuleBasedStateMachine):
         self.environment_faults += any(worker.held for worker in self.workers)
         self.scene.steps(1, seconds)
         self.keep_solo_alive()
+
+    @rule(new=st.booleans())
+    def another_dispatcher_leads_too(self, new: bool) -> None:
+        """With a memory of its own, which may be of long ago."""
+        self.environment_faults += any(worker.held for worker in self.workers)
+        if new:
+            self.rival = self.scene.new_dispatcher()
+        self.rival.step()
 
     def keep_solo_alive(self) -> None:
         for number in range(3):
@@ -130,7 +140,7 @@ class JobWalk(RuleBasedStateMachine):
         for number in range(3):
             self.kill(number, known=False)
         reclaim(self.scene.jobs)
-        self.scene.dispatcher = self.scene.new_dispatcher()
+        self.scene.dispatcher, self.rival = self.scene.new_dispatcher(), self.scene.new_dispatcher()
 
     # --- workers
 
@@ -258,5 +268,5 @@ class JobWalk(RuleBasedStateMachine):
 
 TestJobWalk = JobWalk.TestCase
 TestJobWalk.settings = settings(
-    max_examples=30, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=50, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
