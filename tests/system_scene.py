@@ -75,6 +75,11 @@ class System:
             if not process.running():
                 process.start()
 
+    def remove_jobs(self) -> None:
+        """Remove the rows of jobs that have ended."""
+        for job in self.stores.jobs.jobs(states.ENDED):
+            self.stores.jobs.remove_job(job.id)
+
     def end(self) -> None:
         for process in self.processes.values():
             process.kill()

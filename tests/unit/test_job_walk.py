@@ -1,6 +1,5 @@
 """Random walks over whole jobs: dispatchers that die, two that lead, workers that die, stall, come late, stores away.
 
-
 What must hold (I4 to I7): one outcome per product; no product is blamed but those that take workers down; counts equal
 what is stored; every job ends once faults stop.
 """

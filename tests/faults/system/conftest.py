@@ -32,8 +32,9 @@ def _system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 
 @pytest.fixture
 def system(_system: System, request: pytest.FixtureRequest) -> System:
-    """All of it runs, whatever the test before did to it."""
+    """All of it runs, whatever the test before did to it, and no job is left: the document server reads all rows."""
     _system.start()
+    _system.remove_jobs()
     return _system
 
 
