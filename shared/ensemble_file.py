@@ -49,6 +49,7 @@ duplicates: {images: unique, products: unique}
 file, its `seed` a hash of its name; a split has `group: product` and keeps duplicate images."""
 
 _POWERS = {"arithmetic": 1.0, "geometric": 0.0, "harmonic": -1.0}
+_PLURALITY = "plurality"
 _KEYS = ("name", "task", "blend", "splits", "defaults", "members", "views", "means", "combinations", "duplicates")
 _AXES = ("views", "members", "images")
 _TASKS = ("multiclass", "multilabel")
@@ -110,6 +111,8 @@ def render(ensemble: Ensemble) -> str:
     }
     split_names = {split: name for name, split in reversed(list(ensemble.splits.items()))}
     means: dict[str, Any] = {axis: {"power": getattr(ensemble.means, axis).power} for axis in _AXES}
+    if ensemble.means.members.votes:
+        means["members"] = _PLURALITY
     document = {
         "name": ensemble.name,
         "task": ensemble.task,
@@ -183,10 +186,16 @@ def _means(keys: dict[str, Value], members: Collection[str]) -> Means:
     return Means(
         order=cast(tuple[Axis, Axis, Axis], tuple(order)),
         views=_mean(keys["views"]),
-        members=_mean(keys["members"]),
+        members=_mean_of_members(keys["members"]),
         images=_mean(keys["images"]),
         weights={name: value.number(0.0, above=True) for name, value in weights.items()},
     )
+
+
+def _mean_of_members(value: Value) -> Mean:
+    if not value.is_mapping and value.choice((*_POWERS, _PLURALITY)) == _PLURALITY:
+        return Mean(votes=True)
+    return _mean(value)
 
 
 def _mean(value: Value) -> Mean:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import bson
+import hypothesis
 import numpy as np
 import pytest
 import simplejpeg
@@ -21,6 +22,9 @@ from shared.ports import Objects
 from shared.settings import Settings
 
 pytest_plugins = ["tests.servers.fixtures"]
+
+hypothesis.settings.register_profile("shelver", deadline=None)  # a busy machine is no fault
+hypothesis.settings.load_profile("shelver")
 
 REPOSITORY = Path(__file__).parent.parent
 

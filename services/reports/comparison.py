@@ -177,7 +177,8 @@ def _tables(ensemble: Ensemble, combination: str, full: Way) -> Iterator[tuple[s
             (f"{axis}: {name}", replace(alone, means=replace(full.means, **{axis: Mean(power=power)})))  # type: ignore[arg-type]  # it is one of the three
             for axis in ("views", "members", "images")
             for name, power in MEANS.items()
-        ],
+        ]
+        + [("members: plurality", replace(alone, means=replace(full.means, members=Mean(votes=True))))],
     )
 
 

@@ -138,9 +138,18 @@ class Member:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mean:
-    """A power mean: 1 arithmetic, 0 geometric, -1 harmonic, any other k."""
+    """A power mean: 1 arithmetic, 0 geometric, -1 harmonic, any other k.
+
+    `votes`, of members only: each gives its weight to its best class (plurality voting), and `VOTE_REST` of its
+    probabilities beside it, so that equal votes are decided by them.
+    """
 
     power: float = 1.0
+    votes: bool = False
+
+
+VOTE_REST = 1e-4
+"""What of a member's probabilities enters beside its vote: too little to outvote anything but a tie."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +187,11 @@ class Ensemble:
         The order of combinations counts, since the last is the default.
         """
         members = {name: _definition(member) for name, member in self.members.items()}
-        return [{**self.plain(), "members": members}, list(self.combinations)]
+        plain = self.plain()
+        for axis in ("views", "members", "images"):
+            if not plain["means"][axis]["votes"]:  # it came after the first release
+                del plain["means"][axis]["votes"]
+        return [{**plain, "members": members}, list(self.combinations)]
 
     @property
     def default_combination(self) -> str:

@@ -1,4 +1,4 @@
-"""Nested power means over views, members and images: the reference that every device mirrors.
+"""Nested means over views, members and images: the reference that every device mirrors.
 
 Accumulate `transform(x, k)` times the weight, divide by the sum of weights, then apply `inverse`: for every k, zeros
 included, that is the power mean (a zero under k <= 0 becomes infinite on the way and 0 at the end, never NaN).
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shared.domain.ensemble import Mean, Means
+from shared.domain.ensemble import VOTE_REST, Mean, Means
 
 Float = npt.NDArray[np.floating[Any]]
 Float64 = npt.NDArray[np.float64]
@@ -33,6 +33,13 @@ def inverse(values: Float, power: float) -> Float:
         return np.exp(values) if power == 0 else values ** (1 / power)
 
 
+def votes(values: Float) -> Float:
+    """Each distribution (last axis) as a vote for its best class, the lower one of equals, and a rest of itself."""
+    best = np.zeros_like(values)
+    np.put_along_axis(best, values.argmax(axis=-1)[..., None], 1, axis=-1)
+    return (1 - VOTE_REST) * best + VOTE_REST * values
+
+
 def combine(probabilities: Float, first_image: Int64, means: Means, weights: Float) -> Float64:
     """The nested mean of float[images, members, views, classes] for each product: float64[products, classes].
 
@@ -48,7 +55,12 @@ def combine(probabilities: Float, first_image: Int64, means: Means, weights: Flo
         if axis == "images":
             values = _mean_by_product(values, first_image, means.images)
         elif axis == "members":
-            values = _mean(values, 1, weights[taking_part].astype(np.float64), means.members)
+            values = _mean(
+                votes(values) if means.members.votes else values,
+                1,
+                weights[taking_part].astype(np.float64),
+                means.members,
+            )
         else:
             values = _mean(values, 2, np.ones(values.shape[2]), means.views)
     return values[:, 0, 0].astype(np.float64)

@@ -55,7 +55,6 @@ def test_no_request_makes_it_fail(document: Any, authorization: str) -> None:
 def _try(operation: Any, mode: GenerationMode, authorization: str) -> None:
     @settings(
         max_examples=EXAMPLES,
-        deadline=None,
         derandomize=True,
         database=None,
         suppress_health_check=list(HealthCheck),

@@ -48,6 +48,22 @@ def oracle(logits: np.ndarray, overrides: dict[int, np.ndarray], means: Means, c
 
 
 @pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("images", [1, 0])
+def test_votes_agree_with_the_reference(order, images):
+    noise = np.random.default_rng(4)
+    logits = noise.normal(0, 2, (IMAGES, len(MEMBERS), VIEWS, CLASSES))
+    logits[0] = 0.0  # equal everywhere: the lower class
+    one_hot, spread = np.eye(CLASSES)[2], np.array([0, 0.8, 0, 0.6, 0, 0, 0])
+    means = Means(order=order, members=Mean(votes=True), images=Mean(power=images), weights=WEIGHTS)
+    for overrides in ({}, {2: one_hot}, {0: one_hot, 1: spread, 3: spread}):
+        probabilities, sound = on_device(logits, overrides, means)
+        for place, combination in enumerate(COMBINATIONS):
+            expected = oracle(logits, overrides, means, combination)
+            np.testing.assert_allclose(probabilities[place], reference.normalise(expected), atol=1e-6)
+        assert sound.all()
+
+
+@pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize(
     "powers", [(1, 1, 1), (0, 0, 0), (-1, -1, -1), (0.5, 1, 0), (0, 1, 0.5), (1, 0, -2), (2, -1, 1), (0, 0, 1)]
 )

@@ -61,7 +61,7 @@ def test_a_million_products_give_a_short_curve_that_ends_with_all():
     assert found.curve[-1].coverage == 1.0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ANSWERS, st.randoms(use_true_random=False))
 def test_the_order_of_products_does_not_matter(rows, order):
     shuffled = list(rows)
@@ -69,7 +69,7 @@ def test_the_order_of_products_does_not_matter(rows, order):
     assert coverage(*columns(rows)) == coverage(*columns(shuffled))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ANSWERS)
 def test_every_point_of_the_curve_is_what_its_threshold_accepts(rows):
     p, right, answered = columns(rows)
@@ -105,7 +105,7 @@ def test_bins_are_those_of_scikit_learn_where_all_probabilities_differ():
     assert found.error == pytest.approx(float(np.abs(shares - means).mean()))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ANSWERS, st.integers(1, 30))
 def test_bins_hold_every_answer_once_and_equal_probabilities_together(rows, times):
     p, right, _ = columns(rows * times)

@@ -94,6 +94,16 @@ def test_momentum_among_the_defaults_is_nothing_to_another_optimizer() -> None:
     assert third == replace(parse(SMALL).members["M3"], optimizer="adamw")
 
 
+def test_members_may_vote() -> None:
+    ensemble = parse(SMALL + "means: {members: plurality}\n")
+    assert ensemble.means.members == Mean(votes=True)
+    assert parse(ensemble_file.render(ensemble)) == ensemble
+    assert from_plain(ensemble.plain()) == ensemble
+    assert ensemble.definition() != parse(SMALL).definition()
+    with pytest.raises(BadInputError, match=r"means\.views: unknown value 'plurality'"):
+        parse(SMALL + "means: {views: plurality}\n")
+
+
 def test_means_and_weights() -> None:
     means = parse(SMALL + "means: {members: geometric, images: {power: 0.5}, weights: {M2: 2}}\n").means
     assert (means.views, means.members, means.images) == (Mean(), Mean(power=0.0), Mean(power=0.5))

@@ -72,7 +72,7 @@ def test_an_import_has_no_scores(objects: DirectoryObjects) -> None:
         Shared(objects, ["a"])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=15), st.integers(1, 9), st.integers(1, 4000), st.data())
 def test_blocks_give_every_image_its_scores(
     tmp_path_factory: pytest.TempPathFactory, counts: list[int], file_rows: int, block_bytes: int, data: st.DataObject

@@ -266,6 +266,4 @@ class JobWalk(RuleBasedStateMachine):
 
 
 TestJobWalk = JobWalk.TestCase
-TestJobWalk.settings = settings(
-    max_examples=50, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+TestJobWalk.settings = settings(max_examples=50, stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow])

@@ -116,3 +116,16 @@ def test_a_member_of_weight_zero_takes_no_part_even_with_zeros() -> None:
 def test_a_product_without_images_is_a_defect() -> None:
     with pytest.raises(ValueError, match="has no image"):
         combine(np.ones((1, 1, 1, 2)), np.array([0, 1, 1]), Means(), np.ones(1))
+
+
+def test_plurality_counts_weighted_votes_and_decides_ties_by_probability() -> None:
+    p = np.array([[0.6, 0.4, 0.0], [0.0, 0.55, 0.45], [0.0, 0.3, 0.7]])[None, :, None]  # one image, three members
+    first = np.array([0, 1])
+    means = Means(members=Mean(votes=True))
+    equal = combine(p, first, means, np.ones(3))[0]
+    assert equal.argmax() == 1  # each has one vote, and the second class most of the probabilities
+    np.testing.assert_allclose(equal, [1 / 3] * 3, atol=1e-4)
+    weighted = combine(p, first, means, np.array([2.0, 1.0, 1.0]))[0]
+    assert weighted.argmax() == 0
+    assert combine(p[:, :2], first, means, np.ones(2))[0].argmax() == 1
+    np.testing.assert_allclose(combine(np.full((1, 2, 1, 3), 1 / 3), first, means, np.ones(2))[0].argmax(), 0)

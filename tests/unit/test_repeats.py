@@ -46,7 +46,7 @@ def described(contents: Contents) -> repeats.Repeats:
     return describe_repeats(contents, images, image_sets(contents, images))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(products)
 def test_repeats_are_what_loops_count(catalog):
     contents = contents_of(catalog)
@@ -101,7 +101,7 @@ def test_the_thresholds_of_placeholders_are_stated():
     assert (found.conflicting_images, found.conflicting_keys) == (1, 0), "nobody's label is wrong for a placeholder"
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=20))
 def test_gini_is_half_the_relative_mean_difference(counts):
     n, mean = len(counts), sum(counts) / len(counts)

@@ -108,7 +108,7 @@ def needed_jobs(given: Rows) -> set[str]:
     return names - {""}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(given=rows())
 def test_what_is_needed_stays_the_rest_goes_and_a_second_time_finds_nothing(make_dataset: Make, given: Rows) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -225,7 +225,7 @@ def test_a_store_that_is_away_while_copying_costs_nothing(scene: Scene, monkeypa
     first=st.integers(0, 5),
     more=st.integers(0, 5),
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_the_outcomes_are_those_of_a_full_scoring(
     chunk_images: int, changed: frozenset[int], faulty: frozenset[int], first: int, more: int
 ) -> None:

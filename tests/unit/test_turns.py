@@ -3,7 +3,7 @@
 from collections import deque
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from services.dispatcher.sending import take_turns
@@ -51,7 +51,6 @@ class Pool:
         return done.job
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from("abcde"), st.floats(0.1, 10), min_size=2), st.integers(1, 16))
 def test_device_time_is_shared_equally(costs: dict[str, float], window: int) -> None:
     pool = Pool(costs)

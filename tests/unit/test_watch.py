@@ -69,7 +69,7 @@ def judged(
     return Watch(RESOLVED, images, source, CPU, first=FIRST, preempted=preempted).judge(module)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=25), st.integers(0, 2**32), st.sampled_from([3, 8, 128]))
 def test_figures_are_those_of_all_answers_at_once(counts: list[int], seed: int, batch: int) -> None:
     noise = np.random.default_rng(seed)

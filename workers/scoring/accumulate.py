@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from shared.domain.ensemble import Means
+from shared.domain.ensemble import VOTE_REST, Means
 
 Rows = npt.NDArray[np.int64]
 
@@ -34,6 +34,7 @@ class DeviceMeans:
         self.device = device
         self.dtype = torch.float64 if device.type == "cpu" else torch.float32
         self._power = {"views": means.views.power, "members": means.members.power, "images": means.images.power}
+        self._votes = means.members.votes
         place = means.order.index("images")
         self._before, self._after = means.order[:place], means.order[place + 1 :]
         self._logs_first = self._power[means.order[0]] == 0
@@ -67,7 +68,10 @@ class DeviceMeans:
 
     def of_overrides(self, probabilities: Tensor) -> Tensor:
         """The same for distributions [n, c] that stand in every member and view: a mean of equals is the equal."""
-        return _transform(probabilities.to(self.dtype), False, self._power["images"])
+        given = probabilities.to(self.dtype)
+        if self._votes and "members" in self._before:
+            given = _voted(given)
+        return _transform(given, False, self._power["images"])
 
     def of_products(self, sums: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
         """Sums [k, p, c] over counts [p] images -> probabilities float32 [g, p, c], and bool [g, p] where sound.
@@ -84,11 +88,20 @@ class DeviceMeans:
 
     def _reduce(self, values: Tensor, logs: bool, axis: str) -> tuple[Tensor, bool]:
         power = self._power[axis]
+        if axis == "members" and self._votes:
+            values, logs = _voted(values.exp() if logs else values), False
         values = _transform(values, logs, power)
         if axis == "views":
             return _inverse(values.mean(1, keepdim=True), power)
         averages = [(values[rows] * share.view(-1, 1, 1, 1)).sum(0) for rows, share in self._shares]
         return _inverse(torch.stack(averages), power)
+
+
+def _voted(values: Tensor) -> Tensor:
+    """As `shared.domain.means.votes`."""
+    best = values == values.amax(-1, keepdim=True)
+    first = best & (best.cumsum(-1) == 1)  # torch's argmax of equals is any of them
+    return first.to(values.dtype) * (1 - VOTE_REST) + values * VOTE_REST
 
 
 def _transform(values: Tensor, logs: bool, power: float) -> Tensor:

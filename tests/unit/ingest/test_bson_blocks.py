@@ -55,7 +55,7 @@ def together(data: bytes, places: Int64) -> tuple[list[Row], str]:
 
 
 @given(dumps, st.binary(max_size=60))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_documents_together_are_what_each_is_alone(documents: list[bytes], before: bytes) -> None:
     data = before + b"".join(documents)
     places = follow(memoryview(data), len(before), FAR)
@@ -64,7 +64,7 @@ def test_documents_together_are_what_each_is_alone(documents: list[bytes], befor
 
 
 @given(dumps, st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_after_damage_too(documents: list[bytes], draw: st.DataObject) -> None:
     places = np.cumsum([0, *map(len, documents)]).astype(np.int64)
     damaged = bytearray(b"".join(documents))
@@ -78,7 +78,7 @@ def test_after_damage_too(documents: list[bytes], draw: st.DataObject) -> None:
 
 
 @given(dumps, st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_after_bytes_were_cut_out_or_put_in_too(documents: list[bytes], draw: st.DataObject) -> None:
     content = b"".join(documents)
     at = draw.draw(st.integers(0, len(content)))

@@ -56,7 +56,7 @@ def decoded(data: bytes) -> tuple[int, int | None, list[bytes]]:
 
 
 @given(documents, st.binary(max_size=3), st.binary(max_size=3))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_it_reads_what_a_decoder_reads(document: dict[str, Any], before: bytes, after: bytes) -> None:
     encoded = bson.encode(document)
     data = before + encoded + after
@@ -64,7 +64,7 @@ def test_it_reads_what_a_decoder_reads(document: dict[str, Any], before: bytes, 
 
 
 @given(documents, st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_what_it_accepts_after_damage_a_decoder_accepts_too(document: dict[str, Any], data: st.DataObject) -> None:
     damaged = bytearray(bson.encode(document))
     for _ in range(data.draw(st.integers(1, 3))):

@@ -22,7 +22,7 @@ sizes = st.lists(st.integers(0, 300), min_size=1, max_size=20)
 
 
 @given(sizes, st.binary(max_size=50), st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_from_any_place_the_next_document_is_found(lengths: list[int], damage: bytes, data: st.DataObject) -> None:
     parts = [damage, *(document(number, size) for number, size in enumerate(lengths))]
     starts = [sum(map(len, parts[:place])) for place in range(1, len(parts))]
@@ -34,7 +34,7 @@ def test_from_any_place_the_next_document_is_found(lengths: list[int], damage: b
 
 
 @given(sizes, st.integers(1, 400))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_none_is_found_at_the_limit_or_after_it(lengths: list[int], limit: int) -> None:
     content = b"".join(document(number, size) for number, size in enumerate(lengths))
     starts = [0, len(document(0, lengths[0]))]
