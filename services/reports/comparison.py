@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from services.reports.ways import Judge, Way
-from shared.domain import ensemble_rules, intervals
+from services.reports.holdout import Holdout, held_out_by
+from services.reports.ways import Way, judge
+from shared.domain import intervals
 from shared.domain.ensemble import Ensemble, ImagePolicy, Mean, Means, ProductPolicy, from_plain
 from shared.domain.intervals import Accuracy
 from shared.domain.records import EnsembleVersion
-from shared.holdout_scores import VIEWS, Shared
+from shared.holdout_scores import VIEWS
 from shared.ports import Objects
 
 IMAGE_POLICIES: tuple[ImagePolicy, ...] = ("none", "unique", "majority", "l1", "l2", "softmax")
@@ -109,16 +110,14 @@ def compare(objects: Objects, version: EnsembleVersion, combination: str = "") -
     ensemble = from_plain(version.document)
     combination = combination or ensemble.default_combination
     members = ensemble.combinations[combination]
-    parent_of = ensemble_rules.parents(ensemble.members)
-    before = [version.runs[name] for member in members for name in ensemble_rules.ancestors(member, parent_of)]
-    shared = Shared(objects, [version.runs[member] for member in members], before)
+    shared = held_out_by(objects, version, members)
     reference = Way(members, _views(ensemble), ensemble.means, ensemble.image_duplicates, ensemble.product_duplicates)
     plan = list(_tables(ensemble, combination, reference))
     ways: list[Way] = []
     for way in [reference, *(way for _, rows in plan for _, way in rows)]:
         if way not in ways:
             ways.append(way)
-    right, judged = Judge(objects, version, shared, members, ways).run()
+    right, judged = judge(Holdout(objects, version, shared, members), len(shared.product_id), ways)
     seen = shared.seen[judged]
     figures = [_figures(one[judged], seen) for one in right]
     gains = [_difference(one[judged], right[0][judged]) for one in right]

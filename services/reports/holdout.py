@@ -1,0 +1,168 @@
+"""The products that several runs held out, whole and block by block, with what duplicates in training say of them."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from shared import duplicate_tables, layout
+from shared.domain import duplicates, ensemble_rules, means
+from shared.domain.duplicates import Decisions
+from shared.domain.ensemble import Ensemble, ImagePolicy, Means, ProductPolicy, from_plain
+from shared.domain.errors import NotFoundError
+from shared.domain.fits import SOURCES
+from shared.domain.records import EnsembleVersion
+from shared.holdout_scores import VIEWS, Block, Shared
+from shared.packs import read_indexes, read_manifest, read_taxonomy
+from shared.ports import Objects
+
+Float64 = npt.NDArray[np.float64]
+Int64 = npt.NDArray[np.int64]
+UInt64 = npt.NDArray[np.uint64]
+
+Policy = tuple[ImagePolicy, ProductPolicy]
+
+_MODEL, _IMAGE, _PRODUCT = range(len(SOURCES))
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """Whose scores are combined, and how. `weights` are instead of those in `means`, one per member; empty: those."""
+
+    members: tuple[str, ...]
+    views: tuple[str, ...]
+    means: Means
+    weights: tuple[float, ...] = ()
+
+
+def held_out_by(objects: Objects, version: EnsembleVersion, members: Sequence[str]) -> Shared:
+    """The products that all of these members, and what they started from, held out. Raises BadInputError: none."""
+    parent_of = ensemble_rules.parents(from_plain(version.document).members)
+    before = [version.runs[name] for member in members for name in ensemble_rules.ancestors(member, parent_of)]
+    return Shared(objects, [version.runs[member] for member in members], before)
+
+
+class Holdout:
+    """The products of `shared`, of the runs of `members`; the duplicates are of the first one's training part."""
+
+    def __init__(self, objects: Objects, version: EnsembleVersion, shared: Shared, members: Sequence[str]) -> None:
+        """Raises NotFoundError where the dataset or the duplicate table is gone."""
+        self._shared = shared
+        self._members = list(members)
+        self.taxonomy = read_taxonomy(objects, version.dataset)
+        ensemble: Ensemble = from_plain(version.document)
+        key = layout.duplicate_table(version.dataset, ensemble.members[members[0]].split.digest)
+        try:
+            self._table = duplicate_tables.read(objects, key, self.taxonomy.classes)
+        except NotFoundError:
+            raise NotFoundError(
+                f"there is no {key}; `shelver train` the ensemble's file again, which makes it"
+            ) from None
+        self.first_image, self.image_md5 = _whole_products(objects, version.dataset, shared.product_id)
+
+    def parts(self, policies: Iterable[Policy]) -> Iterator["Part"]:
+        """All products of which an image can be decoded, in dump order, some at a time."""
+        distinct = set(policies)
+        for block in self._shared.blocks(self.taxonomy.classes):
+            first, last = self.first_image[block.products.start], self.first_image[block.products.stop]
+            starts = self.first_image[block.products.start : block.products.stop + 1] - first
+            decisions = {
+                policy: duplicates.decide(self._table, *policy, starts, self.image_md5[first:last], None)
+                for policy in distinct
+            }
+            part = Part(block, self._shared, self._members, starts, decisions)
+            if len(part.rows):
+                yield part
+
+
+class Part:
+    """n products of a block of which an image could be decoded, and those images."""
+
+    def __init__(
+        self,
+        block: Block,
+        shared: Shared,
+        members: Sequence[str],
+        starts: Int64,
+        decisions: Mapping[Policy, Decisions],
+    ) -> None:
+        decoded = ~np.isnan(block.scores[:, :, 0, 0]).any(axis=1)
+        lengths = np.diff(shared.first_image[block.products.start : block.products.stop + 1])
+        product = np.repeat(np.arange(len(lengths)), lengths)[decoded]
+        counts = np.bincount(product, minlength=len(lengths))
+        self._there = counts > 0
+        self._members = members
+        self._decisions = decisions
+        self._scores = block.scores[decoded]
+        self._first_image = np.append(0, np.cumsum(counts[self._there])).astype(np.int64)
+        self._starts = starts
+        number = shared.images.number[block.images][decoded]
+        self._images: Int64 = np.repeat(starts[:-1][self._there], np.diff(self._first_image)) + number
+        self.rows: Int64 = np.flatnonzero(self._there) + block.products.start  # of `Shared.product_id`
+        self.known: Int64 = shared.class_index[block.products][self._there]
+
+    def alone(self, mix: Mix) -> Float64:
+        """What the networks say: float64[n, classes]."""
+        return self._combine(self._scores, mix)
+
+    def answers(self, mix: Mix, policy: Policy) -> Float64:
+        """The same, duplicate images overridden as the policy says."""
+        overrides = self._decisions[policy].overrides
+        known = overrides.known[self._images]
+        combined = self._combine(self._scores, mix)
+        if not known.any():
+            return combined
+        told = self._scores.copy()
+        told[known] = _dense(self._decisions[policy], self._images[known], told.shape[-1])[:, None, None]
+        return np.asarray(means.fall_back(self._combine(told, mix), combined), np.float64)
+
+    def product_class(self, policy: Policy) -> Int64:
+        """The class that product duplicates overwrite an answer with, -1 for none: int64[n]."""
+        return self._decisions[policy].product_class[self._there].astype(np.int64)
+
+    def decided(self, policy: Policy) -> tuple[Int64, Int64]:
+        """Of n products the place of their source in `SOURCES`, and the class that duplicates decide, -1 for none."""
+        decisions = self._decisions[policy]
+        by_key, by_images = self.product_class(policy), decisions.decided[self._there].astype(np.int64)
+        known = np.append(0, np.cumsum(decisions.overrides.known))[self._starts]
+        some_image = np.diff(known)[self._there] > 0
+        all_images = decisions.decided_by[self._there] == duplicates.DECIDED_BY_IMAGES
+        decided = np.where(by_key >= 0, by_key, by_images)
+        by_product = (decided >= 0) & ~((by_key < 0) & all_images)
+        source = np.where(by_product, _PRODUCT, np.where((decided >= 0) | some_image, _IMAGE, _MODEL))
+        return source.astype(np.int64), decided
+
+    def _combine(self, scores: npt.NDArray[np.float32], mix: Mix) -> Float64:
+        members = [self._members.index(name) for name in mix.members]
+        views = [VIEWS.index(name) for name in mix.views]
+        given = mix.weights or [mix.means.weights.get(name, 1.0) for name in mix.members]
+        weights = np.array(given)
+        if not (weights > 0).any():
+            weights = np.ones(len(weights))  # a single member of weight 0 is asked alone
+        return means.combine(scores[:, members][:, :, views], self._first_image, mix.means, weights)
+
+
+def _dense(decisions: Decisions, images: Int64, classes: int) -> npt.NDArray[np.float32]:
+    """Distributions of overridden images, [n, classes]."""
+    given = decisions.overrides
+    dense = np.repeat(given.base[images][:, None], classes, axis=1)
+    for row, image in enumerate(images.tolist()):
+        entries = slice(given.start[image], given.start[image + 1])
+        dense[row, given.class_index[entries]] = given.value[entries]
+    return dense
+
+
+def _whole_products(objects: Objects, dataset: str, product_id: Int64) -> tuple[Int64, UInt64]:
+    """Where each product's images start, and the MD5 of every image: also of those that a split dropped."""
+    order = np.argsort(product_id, kind="stable")
+    lengths = np.zeros(len(product_id), np.int64)
+    found: dict[int, UInt64] = {}
+    for _, index in read_indexes(objects, read_manifest(objects, dataset)):
+        place = np.searchsorted(product_id[order], index.product_id)
+        rows = np.flatnonzero(product_id[order][np.minimum(place, len(order) - 1)] == index.product_id)
+        for row, product in zip(rows.tolist(), order[place[rows]].tolist(), strict=True):
+            found[product] = index.image_md5[index.first_image[row] : index.first_image[row + 1]]
+            lengths[product] = len(found[product])
+    md5 = np.concatenate([found[product] for product in range(len(product_id))])
+    return np.append(0, np.cumsum(lengths)).astype(np.int64), md5
