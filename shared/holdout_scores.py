@@ -93,7 +93,7 @@ class Shared:
         self.images = first.take(keep)
         if not len(self.images.row):
             reason = "no product was held out by every member"
-            raise BadInputError("compare", reason, remedy="name a combination of members that share a split")
+            raise BadInputError("holdout", reason, remedy="name a combination of members that share a split")
         starts = np.flatnonzero(np.r_[True, np.diff(self.images.product_id) != 0])
         self.product_id = self.images.product_id[starts]
         self.class_index = self.images.class_index[starts]

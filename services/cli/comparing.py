@@ -29,7 +29,7 @@ def compare(
     html: Annotated[Path | None, typer.Option(help="Also write a page.")] = None,
     json: AsJson = False,
 ) -> None:
-    """Judge every member, combination, policy, view and mean on the holdout.
+    """Judge all that an ensemble could do otherwise on its holdout.
 
     By the stored scores of its trainings: no network runs.
 
@@ -41,11 +41,8 @@ def compare(
     for output in (figures, html):
         if output is not None:
             check_target(output)
-    version = _version(session, ensemble, dataset)
-    if combination and combination not in version.document["combinations"]:
-        known = ", ".join(version.document["combinations"])
-        raise BadInputError("--combination", f"there is no '{combination}'", remedy=f"one of {known}")
-    found = comparison.compare(session.stores.objects, version, combination)
+    version = find_version(session, ensemble, dataset)
+    found = comparison.compare(session.stores.objects, version, chosen_combination(version, combination))
     if figures is not None:
         _write_csv(found, figures)
     if html is not None:
@@ -57,7 +54,8 @@ def compare(
         _show(found)
 
 
-def _version(session: Session, ensemble: str, dataset: str) -> EnsembleVersion:
+def find_version(session: Session, ensemble: str, dataset: str) -> EnsembleVersion:
+    """The version of NAME or NAME@VERSION: with a dataset, NAME's newest that was trained on it."""
     runs = session.stores.runs
     name, _, wanted = ensemble.partition("@")
     version = runs.version(name, wanted)
@@ -68,6 +66,14 @@ def _version(session: Session, ensemble: str, dataset: str) -> EnsembleVersion:
         reason = f"{name}@{version.version} was trained on '{version.dataset}', and holdout scores are of that one"
         raise BadInputError("--dataset", reason, remedy=f"use --dataset {version.dataset}, or train it on '{dataset}'")
     return of_dataset[-1]
+
+
+def chosen_combination(version: EnsembleVersion, asked: str) -> str:
+    """The combination asked for, the file's default where none is."""
+    known = list(version.document["combinations"])
+    if asked and asked not in known:
+        raise BadInputError("--combination", f"there is no '{asked}'", remedy=f"one of {', '.join(known)}")
+    return asked or known[-1]
 
 
 def _write_csv(found: "Comparison", output: Path) -> None:

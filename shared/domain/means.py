@@ -98,3 +98,8 @@ def normalise(combined: Float) -> Float:
     """Rows divided by their sums, to be probabilities; a row of zeros stays one."""
     sums = combined.sum(axis=1, keepdims=True)
     return combined / np.where(sums > 0, sums, 1)
+
+
+def temper(probabilities: Float, temperature: float) -> Float:
+    """Probabilities float[n, classes] at a temperature: their powers 1 / temperature, to sum to 1 again."""
+    return normalise(probabilities ** (1 / temperature))

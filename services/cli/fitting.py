@@ -1,0 +1,78 @@
+"""The verb that fits weights, temperature and thresholds of an ensemble: `fit`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from services.cli.app import AsJson, Session, app
+from services.cli.comparing import chosen_combination, find_version
+from services.cli.show import as_json, stdout, table
+from shared.domain.fits import DECISIONS
+
+if TYPE_CHECKING:  # its libraries are slow to import
+    from services.reports.fitted import Decided, Fitted
+
+
+@app.command()
+def fit(
+    context: typer.Context,
+    ensemble: Annotated[str, typer.Argument(help="NAME, or NAME@VERSION.")],
+    dataset: Annotated[str, typer.Option(help="Its newest version that was trained on this dataset.")] = "",
+    combination: Annotated[str, typer.Option(help="The one to fit.", show_default="the last")] = "",
+    accuracy: Annotated[
+        float, typer.Option(min=0.5, max=0.999, help="That decisions have to reach, with 95 % confidence.")
+    ] = 0.95,
+    least: Annotated[int, typer.Option(min=10, help="Products held out that a fit needs.")] = 300,
+    json: AsJson = False,
+) -> None:
+    """Fit weights, temperature and thresholds on the holdout.
+
+    Cross-fitted: every figure is of products that were not fitted on. No network runs.
+
+    Example: shelver fit grocery-small --least 50
+    """
+    from services.reports import fitting
+
+    session: Session = context.obj
+    version = find_version(session, ensemble, dataset)
+    chosen = chosen_combination(version, combination)
+    found = fitting.fit(session.stores.objects, version, chosen, accuracy=accuracy, least=least)
+    if json:
+        as_json(found.plain())
+    else:
+        _show(found)
+
+
+def _show(found: "Fitted") -> None:
+    stdout.print(f"log loss of the networks of {found.combination}, in nats", markup=False)
+    table(
+        ["", "without", "with", "gain", ""],
+        [
+            [step.name, step.before, step.after, step.gain, "taken" if step.taken else "not applied: chance may be all"]
+            for step in found.steps
+        ],
+        empty="",
+    )
+    if found.no_weights:
+        stdout.print(f"no weights: {found.no_weights}", markup=False)
+    fit = found.fit
+    if fit.weights:
+        stdout.print(f"weights: {', '.join(f'{name} {w:.3f}' for name, w in fit.weights.items())}", markup=False)
+    stdout.print(f"temperature: {fit.temperature:.3f}", markup=False)
+    stdout.print(f"\ndecisions that are right with probability {fit.accuracy:g} or more", markup=False)
+    table(
+        ["source", "decision", "from probability", "share", "right"],
+        [[d.source, d.decision, _from(d), d.share, d.right] for d in found.decided],
+        empty="",
+    )
+    stdout.print(f"\nright without the fit: {found.unfitted}", markup=False)
+    stdout.print(f"right with it: {found.fitted}, gain {found.difference}", markup=False)
+    stdout.print(f"{found.products:,} products of {found.dataset} that every member held out", markup=False)
+    if found.undecodable:
+        stdout.print(f"{found.undecodable:,} more have no picture that can be decoded", markup=False)
+
+
+def _from(decided: "Decided") -> str:
+    if decided.decision == DECISIONS[-1]:
+        return "what is left"
+    return "never" if decided.threshold is None else f"{decided.threshold:.4f}"

@@ -1,0 +1,65 @@
+"""What a fit found: every figure with its n and interval, of products that were not fitted on."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from shared.domain.fits import Fit
+from shared.domain.intervals import Accuracy, Average
+
+_ROUNDING = 1e-9  # nats
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a fit makes of the log loss, in nats, of the products that the networks answer; taken where certain."""
+
+    name: str
+    before: Average
+    after: Average
+    gain: Average  # paired
+
+    @property
+    def taken(self) -> bool:
+        """Whether neither chance nor rounding alone explains the gain."""
+        return self.gain.low > _ROUNDING
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The products of one source that get one decision, and how many of these are right, at its own level."""
+
+    source: str
+    decision: str
+    threshold: float | None  # of all products; what is counted was decided by those of the other folds
+    share: Accuracy
+    right: Accuracy
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What was fitted, and how it does on products that it was not fitted on."""
+
+    ensemble: str
+    version: str
+    dataset: str
+    combination: str
+    products: int
+    undecodable: int  # products of which no image could be decoded; in no figure
+    steps: tuple[Step, ...]
+    no_weights: str  # why there is no such step; empty where there is
+    unfitted: Accuracy
+    fitted: Accuracy
+    difference: Average  # paired
+    decided: tuple[Decided, ...]
+    fit: Fit
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON values."""
+        decided = [asdict(d) | {"share": d.share.plain(), "right": d.right.plain()} for d in self.decided]
+        return asdict(self) | {
+            "steps": [asdict(step) | {"taken": step.taken} for step in self.steps],
+            "unfitted": self.unfitted.plain(),
+            "fitted": self.fitted.plain(),
+            "decided": decided,
+            "fit": self.fit.plain(),
+        }

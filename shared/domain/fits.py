@@ -1,0 +1,57 @@
+"""What a fit of one combination found, as an ensemble version holds it, and the decision on a prediction by it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from shared.domain.records import Prediction
+
+SOURCES = ("model", "image duplicate", "product duplicate")
+DECISIONS = ("accept", "level 2", "level 1", "review")
+"""From the finest answer to none: the category, the best node of a level, a person."""
+
+Thresholds = tuple[float | None, float | None, float | None]
+"""The lowest probability of all decisions but the last, in their order; None where no probability is high enough."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """One combination's fit; as it comes, it changes nothing and decides nothing."""
+
+    weights: Mapping[str, float] = field(default_factory=dict)  # of its members, instead of the file's; empty: those
+    temperature: float = 1.0
+    thresholds: Mapping[str, Thresholds] = field(default_factory=dict)  # by source
+    accuracy: float = 0.0  # that the thresholds are for
+    products: int = 0  # that it was fitted on
+
+    def plain(self) -> dict[str, Any]:
+        """JSON values from which `from_plain` makes an equal fit."""
+        return asdict(self) | {"thresholds": {source: list(values) for source, values in self.thresholds.items()}}
+
+
+def from_plain(plain: Mapping[str, Any]) -> Fit:
+    """The fit of what `plain` made, also after a round trip through JSON or YAML."""
+    thresholds: dict[str, Thresholds] = {}
+    for source, (accept, second, first) in plain["thresholds"].items():
+        thresholds[source] = (accept, second, first)
+    return Fit(**{**plain, "thresholds": thresholds})
+
+
+def of_combinations(fits: Mapping[str, Any], combinations: Mapping[str, tuple[str, ...]]) -> dict[str, Fit]:
+    """The fit of every combination, from what a version holds of some."""
+    return {name: from_plain(fits[name]) if name in fits else Fit() for name in combinations}
+
+
+def decide(fit: Fit, source: str, prediction: Prediction) -> str:
+    """One of `DECISIONS`, or nothing where the fit has no thresholds; `level 2` means its best node of level 2.
+
+    What was never seen on the holdout, such as a source, is for review.
+    """
+    if not fit.thresholds:
+        return ""
+    probabilities = (prediction.probability, prediction.nodes[1][1], prediction.nodes[0][1])
+    lowest = fit.thresholds.get(source, (None, None, None))
+    for decision, probability, least in zip(DECISIONS, probabilities, lowest, strict=False):
+        if least is not None and probability >= least:
+            return decision
+    return DECISIONS[-1]

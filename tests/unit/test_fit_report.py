@@ -1,0 +1,140 @@
+"""A fit of two runs whose scores are made up: what is found, what is taken, and on which products."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.reports import fitting
+from services.reports.fitted import Fitted
+from shared import duplicate_tables, ensemble_file, wiring
+from shared.domain import splits
+from shared.domain.duplicates import build
+from shared.domain.errors import BadInputError
+from shared.domain.fits import SOURCES
+from shared.domain.records import EnsembleVersion
+from shared.packs import Manifest, read_indexes, read_taxonomy
+from shared.settings import Settings
+from tests.holdout_scene import put_scores
+from tests.unit.test_comparison import held_out
+
+FILE = """
+name: tiny
+splits: {A: {seed: 1, holdout: 0.8}}
+defaults: {input: {size: 32}, epochs: 1, model: test_resnet, split: A}
+members: {good: {}, noise: {}}
+views: [plain]
+means: {members: arithmetic}
+combinations: {one: [good], both: [good, noise]}
+"""
+
+
+class Shelf:
+    """400 products, 320 or so held out: `good` is right in 70 % and always says 97 %, `noise` knows nothing."""
+
+    def __init__(self, home: Path, make_dataset: Callable[..., Manifest], text: str = FILE) -> None:
+        self.objects = wiring.stores(Settings(home=home)).objects
+        manifest = make_dataset(self.objects, products=400)
+        ensemble = ensemble_file.parse(text, "tiny.yaml", ensemble_file.architectures())
+        ((_, index),) = read_indexes(self.objects, manifest)
+        classes = read_taxonomy(self.objects, "tiny").index_of(index.category_id)
+        split = ensemble.splits["A"]
+        part = splits.assign(split, index.product_id, index.first_image, index.image_md5)
+        self.held = held_out(index, classes, part)
+        noise = np.random.default_rng(1)
+        right = (noise.random(int(self.held.product_id.max()) + 1) < 0.7)[self.held.product_id]
+        said = np.where(right, self.held.class_index, (self.held.class_index + 1) % 3)
+        good = np.full((len(said), 2, 3), 0.015)
+        good[np.arange(len(said)), :, said] = 0.97
+        put_scores(self.objects, "run-good", self.held, good.astype(np.float16))
+        put_scores(self.objects, "run-noise", self.held, noise.dirichlet([0.1] * 3, (len(said), 2)).astype(np.float16))
+        counted = np.where(part == splits.TRAINING, classes, -1).astype(np.int32)
+        table = build(counted, index.first_image, index.image_md5, 3)
+        duplicate_tables.write(self.objects, "tiny", split.digest, table, source="s")
+        self.version = EnsembleVersion(
+            name="tiny",
+            version="v",
+            document=ensemble.plain(),
+            runs={name: f"run-{name}" for name in ensemble.members},
+            dataset="tiny",
+            dataset_fingerprint=manifest.fingerprint,
+            taxonomy=manifest.taxonomy,
+            duplicate_table="",
+        )
+
+    def fit(self, combination: str = "both", accuracy: float = 0.6, least: int = 100) -> Fitted:
+        return fitting.fit(self.objects, self.version, combination, accuracy=accuracy, least=least)
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, make_dataset: Callable[..., Manifest]) -> Shelf:
+    return Shelf(tmp_path, make_dataset)
+
+
+def test_a_member_that_knows_nothing_loses_its_weight_and_certainty_is_cooled(shelf: Shelf) -> None:
+    found = shelf.fit()
+    weights, temperature = found.steps
+    assert weights.taken
+    assert found.fit.weights["good"] > 0.8
+    assert sum(found.fit.weights.values()) == pytest.approx(1, abs=1e-5)
+    assert found.products == len(set(shelf.held.product_id.tolist())) == found.unfitted.n == found.fit.products
+    assert weights.gain.mean == pytest.approx(weights.before.mean - weights.after.mean)
+    assert temperature.before.mean == pytest.approx(weights.after.mean, abs=1e-3)
+    assert found.fitted.share > found.unfitted.share
+    alone = shelf.fit("one")
+    assert alone.no_weights == "there is one member"
+    (step,) = alone.steps
+    assert step.taken
+    assert alone.fit.temperature > 1.5
+    assert alone.fit.weights == {}
+
+
+def test_what_chance_may_explain_is_not_taken(shelf: Shelf) -> None:
+    scores = np.full((len(shelf.held.row), 2, 3), 1 / 3, np.float16)
+    for run in ("run-good", "run-noise"):
+        put_scores(shelf.objects, run, shelf.held, scores)
+    found = shelf.fit(accuracy=0.9)
+    assert [step.taken for step in found.steps] == [False, False]
+    assert (found.fit.weights, found.fit.temperature) == ({}, 1.0)
+    assert found.difference.mean == 0
+    assert found.fit.thresholds["model"][0] is None
+
+
+def test_decisions_share_out_the_products_of_each_source(shelf: Shelf) -> None:
+    found = shelf.fit()
+    for source in SOURCES:
+        mine = [one for one in found.decided if one.source == source]
+        assert sum(one.share.share for one in mine) == pytest.approx(1 if mine else 0)
+    assert sum(one.right.n for one in found.decided) == found.products
+    assert {one.source for one in found.decided} == {"model", "image duplicate"}
+    accepted = next(one for one in found.decided if (one.source, one.decision) == ("model", "accept"))
+    assert accepted.share.share > 0.5
+    assert accepted.right.share > 0.55
+    level = next(one for one in shelf.fit(accuracy=0.97).decided if (one.source, one.decision) == ("model", "level 2"))
+    assert (level.threshold, level.right.share) == (pytest.approx(1, abs=2e-6), 1.0)  # there is one node of level 2
+
+
+def test_nothing_of_a_fold_is_judged_by_a_fit_on_it(shelf: Shelf) -> None:
+    """Labels without any rule can be learned by heart, and gain nothing on what was not seen."""
+    held = replace(shelf.held, class_index=shelf.held.product_id * 7919 % 3)
+    for run, seed in (("run-good", 1), ("run-noise", 2)):
+        scores = np.random.default_rng(seed).dirichlet([1.0] * 3, (len(held.row), 2)).astype(np.float16)
+        put_scores(shelf.objects, run, held, scores)
+    found = shelf.fit()
+    assert not found.steps[0].taken
+
+
+def test_what_cannot_be_fitted_is_told(shelf: Shelf, tmp_path: Path, make_dataset: Callable[..., Manifest]) -> None:
+    with pytest.raises(
+        BadInputError, match="products that the networks answer were held out by every member; a fit needs"
+    ):
+        shelf.fit(least=1000)
+    other = Shelf(tmp_path / "crops", make_dataset, FILE.replace("[plain]", "[plain, crop_center]"))
+    with pytest.raises(BadInputError, match="no holdout scores are stored of view"):
+        other.fit()
+    geometric = Shelf(tmp_path / "geometric", make_dataset, FILE.replace("members: arithmetic", "members: geometric"))
+    found = geometric.fit()
+    assert found.no_weights == "they are fitted where all means are arithmetic"
+    assert [step.name for step in found.steps] == ["temperature"]
