@@ -293,6 +293,19 @@ def test_images_have_a_full_version(case: str) -> None:
         assert pod.container["imagePullPolicy"] == "IfNotPresent"
 
 
+def test_trial_stores_keep_what_they_have_until_they_are_uninstalled() -> None:
+    stores = [one["spec"] for one in rendered("defaults") if one["kind"] == "StatefulSet"]
+    assert len(stores) == 3
+    for spec in stores:
+        assert spec["podManagementPolicy"] == "Parallel"
+        assert spec["persistentVolumeClaimRetentionPolicy"] == {"whenDeleted": "Delete"}
+        (claim,) = spec["volumeClaimTemplates"]
+        mounts = {one["name"] for one in spec["template"]["spec"]["containers"][0]["volumeMounts"]}
+        assert claim["metadata"]["name"] in mounts
+    in_pods = manifests(*(f"trial.{name}.storage=" for name in ("mongodb", "redis", "minio")))
+    assert not any("volumeClaimTemplates" in one["spec"] for one in in_pods if one["kind"] == "StatefulSet")
+
+
 def test_rules_and_dashboards_are_the_files() -> None:
     found = rendered("everything")
     files = CHART / "files"
