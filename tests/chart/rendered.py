@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from shared.settings import Settings, examine
@@ -46,6 +47,7 @@ EXTERNAL = (
     "gateway.adminKey.secret=first-key",
 )
 CASES = {"defaults": (), "everything": EVERYTHING, "external": EXTERNAL, "all at once": EVERYTHING + EXTERNAL}
+every_case = pytest.mark.parametrize("case", CASES)
 
 
 KUBERNETES = "--kube-version=1.33.0"
