@@ -1,7 +1,7 @@
 """A job's answers as files: one row per product in dump order, as CSV (a submission), NDJSON or Parquet."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, BinaryIO
 
@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from shared.domain import submission
 from shared.domain.records import Job, Outcome
 from shared.domain.submission import Answer
-from shared.domain.taxonomy import Taxonomy
+from shared.domain.taxonomy import Path, Taxonomy
 from shared.packs import Manifest, read_indexes
 from shared.ports import Jobs, Objects
 
@@ -26,6 +26,8 @@ _SCHEMA = pa.schema(
         pa.field("probability", pa.float64()),
         pa.field("margin", pa.float64()),
         pa.field("entropy", pa.float64()),
+        pa.field("decision", pa.string()),
+        pa.field("decision_path", pa.list_(pa.string())),
         pa.field("source", pa.string(), nullable=False),
         pa.field("error", pa.string()),
     ]
@@ -108,9 +110,22 @@ def _rows(found: Iterable[Answer], combination: str, taxonomy: Taxonomy) -> Iter
             "category_id": answer.category_id,
             **{f"category_level{level}": name for level, name in enumerate(names[answer.category_id], start=1)},
             **{figure: prediction.get(figure) for figure in ("probability", "margin", "entropy")},
+            **_decision(prediction, names[answer.category_id], taxonomy),
             "source": outcome.source if outcome is not None and answered else "fill",
             "error": outcome.error or None if outcome is not None else "no answer yet",
         }
+
+
+def _decision(prediction: Mapping[str, Any], path: Path, taxonomy: Taxonomy) -> dict[str, Any]:
+    """What was decided, and the path that may be used by that: of the category or of a node; none for review."""
+    decision = prediction.get("decision")
+    if decision == "accept":
+        return {"decision": decision, "decision_path": list(path)}
+    for level, name in enumerate(("level 1", "level 2")):
+        if decision == name:
+            node, _ = prediction["nodes"][level]
+            return {"decision": decision, "decision_path": list(taxonomy.nodes[level][node])}
+    return {"decision": decision, "decision_path": None}
 
 
 def _write_parquet(rows: Iterable[dict[str, Any]], file: BinaryIO) -> int:

@@ -110,10 +110,13 @@ def _read(path: Path) -> bytes:
 
 
 def _show_answer(answer: dict[str, Any]) -> None:
-    best = answer["predictions"][answer["combination"]]["top"][:_BEST]
+    prediction = answer["predictions"][answer["combination"]]
+    best = prediction["top"][:_BEST]
     table(
         ["category", "name", "probability"],
         [[str(one["category_id"]), " / ".join(one["path"]), f"{one['probability']:.4f}"] for one in best],
         empty="no answer",
     )
+    if prediction.get("decision"):  # a gateway of before has none
+        stdout.print(f"decision: {prediction['decision']}", markup=False)
     stdout.print(f"source: {answer['source']}, {duration(answer['seconds'])} ({answer['seconds']:.3f} s)", markup=False)

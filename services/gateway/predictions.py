@@ -65,6 +65,7 @@ class PredictionView(Model):
     entropy: float
     top: list[Best]
     nodes: list[Node]
+    decision: str = Field("", description="accept, level 2, level 1 or review; empty without a fit")
 
 
 class OutcomeView(Model):
@@ -246,6 +247,7 @@ def _prediction(plain: Mapping[str, Any], taxonomy: Taxonomy) -> PredictionView:
 
     return PredictionView(
         **{name: plain[name] for name in ("category_id", "class_index", "probability", "margin", "entropy")},
+        decision=plain.get("decision", ""),
         path=list(taxonomy.paths[plain["class_index"]]),
         top=[best(*one) for one in plain["top"]],
         nodes=[
