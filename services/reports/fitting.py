@@ -13,7 +13,7 @@ import numpy.typing as npt
 from services.reports.fitted import Decided, Fitted, Step
 from services.reports.holdout import Holdout, Mix, Part, Policy, held_out_by
 from shared.domain import fitting, intervals, means, predictions
-from shared.domain.ensemble import Ensemble, from_plain
+from shared.domain.ensemble import Ensemble, Mean, from_plain
 from shared.domain.errors import BadInputError
 from shared.domain.fits import DECISIONS, SOURCES, Fit, Thresholds
 from shared.domain.intervals import Accuracy
@@ -77,8 +77,8 @@ def _no_weights(ensemble: Ensemble, members: Sequence[str]) -> str:
     """Why no weights are fitted: under other means the log loss needs every class at every step of the search."""
     if len(members) == 1:
         return "there is one member"
-    powers = (ensemble.means.views.power, ensemble.means.members.power, ensemble.means.images.power)
-    return "" if powers == (1, 1, 1) else "they are fitted where all means are arithmetic"
+    arithmetic = all(mean == Mean() for mean in (ensemble.means.views, ensemble.means.members, ensemble.means.images))
+    return "" if arithmetic else "they are fitted where all means are arithmetic"
 
 
 def _share(right: Bool) -> Accuracy:

@@ -134,7 +134,12 @@ def test_what_cannot_be_fitted_is_told(shelf: Shelf, tmp_path: Path, make_datase
     other = Shelf(tmp_path / "crops", make_dataset, FILE.replace("[plain]", "[plain, crop_center]"))
     with pytest.raises(BadInputError, match="no holdout scores are stored of view"):
         other.fit()
-    geometric = Shelf(tmp_path / "geometric", make_dataset, FILE.replace("members: arithmetic", "members: geometric"))
-    found = geometric.fit()
+
+
+@pytest.mark.parametrize("mean", ["geometric", "plurality"])
+def test_without_arithmetic_means_there_is_a_temperature_only(
+    mean: str, tmp_path: Path, make_dataset: Callable[..., Manifest]
+) -> None:
+    found = Shelf(tmp_path, make_dataset, FILE.replace("members: arithmetic", f"members: {mean}")).fit()
     assert found.no_weights == "they are fitted where all means are arithmetic"
     assert [step.name for step in found.steps] == ["temperature"]
