@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from shared import layout
 from shared.domain.digests import digest
-from shared.domain.ensemble import Ensemble
+from shared.domain.ensemble import Ensemble, from_plain
+from shared.domain.fits import Fit
 from shared.domain.records import EnsembleVersion
 from shared.domain.taxonomy import Taxonomy
 from shared.packs import Manifest
@@ -41,8 +42,22 @@ def make(
         imported=imported,
         created=now,
     )
+    return _store(stores, version, move_current)
+
+
+def with_fit(
+    stores: Stores, version: EnsembleVersion, combination: str, fit: Fit, *, move_current: bool, now: float
+) -> EnsembleVersion:
+    """The version of the same runs whose `combination` is fitted so; fits of other combinations stay."""
+    fits = {**version.fits, combination: fit.plain()}
+    return _store(stores, replace(version, fits=fits, created=now), move_current)
+
+
+def _store(stores: Stores, version: EnsembleVersion, move_current: bool) -> EnsembleVersion:
+    """The version under its digest."""
+    definition = from_plain(version.document).definition()
     content = {k: v for k, v in version.plain().items() if k not in ("version", "created", "document", "imported")}
-    version = replace(version, version=digest([ensemble.definition(), content]))
+    version = replace(version, version=digest([definition, content]))
     stores.objects.put(layout.ensemble_version(version.name, version.version), to_yaml(version.plain()))
     stored = stores.runs.add_version(version)
     if move_current:

@@ -23,6 +23,7 @@ from shared.domain.ensemble import (
     Schedule,
     Split,
 )
+from shared.domain.fits import Fit
 from shared.domain.taxonomy import Taxonomy
 from shared.packs import NO_CATEGORY, PackIndex
 from shared.settings import ScoringSettings
@@ -152,6 +153,7 @@ class Rig:
     keep_scores: bool = False
     fits: int | None = None
     halved: list[int] = field(default_factory=list)
+    fit: Fit = field(default_factory=Fit)  # of `all`
 
     def __post_init__(self) -> None:
         self.networks = {name: Network(Colours(seed, self.fits)) for name, seed in (("a", 1), ("b", 2))}
@@ -164,6 +166,7 @@ class Rig:
             on=Device(CPU, "float32", self.batch_images),
             settings=SETTINGS,
             keep_scores=self.keep_scores,
+            fits={"all": self.fit},
             on_halved=self.halved.append,
         )
 

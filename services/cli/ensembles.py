@@ -57,6 +57,7 @@ def show(
             "version": version.version,
             "current": "yes" if current else "no",
             "dataset": version.dataset,
+            "fitted": ", ".join(version.fits),
             "weights": "from elsewhere" if version.imported else "trained here",
             **{f"run of {member}": run for member, run in version.runs.items()},
         }

@@ -1,5 +1,6 @@
 """The verb that fits weights, temperature and thresholds of an ensemble: `fit`."""
 
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -7,6 +8,7 @@ import typer
 from services.cli.app import AsJson, Session, app
 from services.cli.comparing import chosen_combination, find_version
 from services.cli.show import as_json, stdout, table
+from shared import ensemble_versions
 from shared.domain.fits import DECISIONS
 
 if TYPE_CHECKING:  # its libraries are slow to import
@@ -23,6 +25,10 @@ def fit(
         float, typer.Option(min=0.5, max=0.999, help="That decisions have to reach, with 95 % confidence.")
     ] = 0.95,
     least: Annotated[int, typer.Option(min=10, help="Products held out that a fit needs.")] = 300,
+    apply: Annotated[
+        bool, typer.Option("--apply/--no-apply", help="Make a version that scores and decides so.")
+    ] = False,
+    current: Annotated[bool, typer.Option("--current/--no-current", help="Make that the current version.")] = True,
     json: AsJson = False,
 ) -> None:
     """Fit weights, temperature and thresholds on the holdout.
@@ -37,10 +43,18 @@ def fit(
     version = find_version(session, ensemble, dataset)
     chosen = chosen_combination(version, combination)
     found = fitting.fit(session.stores.objects, version, chosen, accuracy=accuracy, least=least)
+    made = None
+    if apply:
+        made = ensemble_versions.with_fit(
+            session.stores, version, chosen, found.fit, move_current=current, now=time.time()
+        )
     if json:
-        as_json(found.plain())
-    else:
-        _show(found)
+        as_json(found.plain() | {"applied": made.version if made else None})
+        return
+    _show(found)
+    if made:
+        words = "is ready and current" if current else "is ready"
+        stdout.print(f"ensemble {made.name}@{made.version} {words}", markup=False)
 
 
 def _show(found: "Fitted") -> None:
@@ -48,7 +62,7 @@ def _show(found: "Fitted") -> None:
     table(
         ["", "without", "with", "gain", ""],
         [
-            [step.name, step.before, step.after, step.gain, "taken" if step.taken else "not applied: chance may be all"]
+            [step.name, step.before, step.after, step.gain, "taken" if step.taken else "not applied: it may be chance"]
             for step in found.steps
         ],
         empty="",

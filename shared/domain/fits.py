@@ -37,11 +37,6 @@ def from_plain(plain: Mapping[str, Any]) -> Fit:
     return Fit(**{**plain, "thresholds": thresholds})
 
 
-def of_combinations(fits: Mapping[str, Any], combinations: Mapping[str, tuple[str, ...]]) -> dict[str, Fit]:
-    """The fit of every combination, from what a version holds of some."""
-    return {name: from_plain(fits[name]) if name in fits else Fit() for name in combinations}
-
-
 def decide(fit: Fit, source: str, prediction: Prediction) -> str:
     """One of `DECISIONS`, or nothing where the fit has no thresholds; `level 2` means its best node of level 2.
 

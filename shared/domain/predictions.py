@@ -93,8 +93,11 @@ def one_hot(class_index: int, taxonomy: Taxonomy) -> Prediction:
 
 
 def to_plain(prediction: Prediction) -> dict[str, Any]:
-    """JSON values of a prediction, floats with `DECIMALS` decimals; what an outcome holds per combination."""
-    return {
+    """JSON values of a prediction, floats with `DECIMALS` decimals; what an outcome holds per combination.
+
+    There is a `decision` only where one was made.
+    """
+    plain = {
         "category_id": prediction.category_id,
         "class_index": prediction.class_index,
         "probability": round(prediction.probability, DECIMALS),
@@ -103,6 +106,7 @@ def to_plain(prediction: Prediction) -> dict[str, Any]:
         "margin": round(prediction.margin, DECIMALS),
         "entropy": round(prediction.entropy, DECIMALS),
     }
+    return plain | {"decision": prediction.decision} if prediction.decision else plain
 
 
 def from_plain(plain: Mapping[str, Any]) -> Prediction:
@@ -115,4 +119,5 @@ def from_plain(plain: Mapping[str, Any]) -> Prediction:
         nodes=tuple((i, float(p)) for i, p in plain["nodes"]),
         margin=float(plain["margin"]),
         entropy=float(plain["entropy"]),
+        decision=plain.get("decision", ""),
     )

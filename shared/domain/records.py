@@ -290,3 +290,4 @@ class Prediction:
     nodes: tuple[tuple[int, float], ...]  # per level: (node index of that level, probability)
     margin: float  # best minus second best probability
     entropy: float  # nats, over all classes
+    decision: str = ""  # one of `shared.domain.fits.DECISIONS`; empty without a fit

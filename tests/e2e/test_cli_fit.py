@@ -1,9 +1,12 @@
 """fit on a real home: what it finds is told, and nothing is changed by looking."""
 
 import json
+import shutil
 
 import pytest
 
+from shared import wiring
+from shared.settings import Settings
 from tests.conftest import Shop
 
 
@@ -36,3 +39,39 @@ def test_what_cannot_be_fitted_is_told(shell, shop: Shop, arguments, words):
     code, out, err = shell("--home", shop.home, "fit", *arguments)
     assert (code, out) == (2, "")
     assert words in err
+
+
+def test_an_applied_fit_scores_and_decides(shell, shop: Shop, tmp_path):
+    home, answers = tmp_path / "home", tmp_path / "answers.ndjson"
+    shutil.copytree(shop.home, home)
+    runs = wiring.stores(Settings(home=home)).runs
+    before = runs.version("tiny")
+    fit = ["--home", home, "fit", "tiny", "--least", "50", "--accuracy", "0.5"]
+
+    assert shell(*fit)[0] == 0
+    assert [version.version for version in runs.versions("tiny")] == [before.version]
+    code, out, _ = shell(*fit, "--apply", "--no-current", "--json")
+    assert code == 0
+    applied = json.loads(out)["applied"]
+    assert runs.current("tiny") == before.version != applied
+    code, out, _ = shell(*fit, "--apply")
+    assert code == 0
+    assert f"ensemble tiny@{applied} is ready and current" in out
+    assert runs.current("tiny") == applied
+    assert runs.version("tiny").runs == before.runs
+
+    code, out, _ = shell("--home", home, "score", "test", "--ensemble", "tiny", "--json")
+    assert code == 0
+    job = json.loads(out)["job"]
+    assert shell("--home", home, "export", job, "--format", "ndjson", "-o", answers)[0] == 0
+    rows = [json.loads(line) for line in answers.read_text().splitlines()]
+    thresholds = runs.version("tiny").fits["all"]["thresholds"]
+    for row in rows:
+        accept, _, _ = thresholds[row["source"]]
+        assert (row["decision"] == "accept") == (accept is not None and row["probability"] >= accept)
+        assert (row["decision_path"] is None) == (row["decision"] == "review")
+        if row["decision"].startswith("level"):
+            assert len(row["decision_path"]) == int(row["decision"][-1])
+    assert {row["source"] for row in rows if row["decision"] == "accept"} >= {"product duplicate"}
+    code, out, _ = shell("--home", home, "ensembles", "show", "tiny")
+    assert "fitted" in out

@@ -1,4 +1,5 @@
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import torch
 
 from shared.domain import means as reference
 from shared.domain.ensemble import Mean, Means
+from shared.domain.fits import Fit
 from tests.engine_parts import CPU
 from workers.scoring.accumulate import DeviceMeans, add_in_order
 
@@ -23,9 +25,11 @@ def means_of(order, views: float, members: float, images: float) -> Means:
     return Means(order=order, weights=WEIGHTS, **powers)
 
 
-def on_device(logits: np.ndarray, overrides: dict[int, np.ndarray], means: Means) -> tuple[np.ndarray, np.ndarray]:
+def on_device(
+    logits: np.ndarray, overrides: dict[int, np.ndarray], means: Means, fits: Sequence[Fit] = ()
+) -> tuple[np.ndarray, np.ndarray]:
     """Logits [images, members, views, classes] through `DeviceMeans`, some images overridden."""
-    device = DeviceMeans(means, MEMBERS, COMBINATIONS, VIEWS, CPU)
+    device = DeviceMeans(means, MEMBERS, COMBINATIONS, VIEWS, CPU, fits)
     entered = [[device.enter(torch.from_numpy(logits[:, m, v])) for v in range(VIEWS)] for m in range(len(MEMBERS))]
     terms = device.of_images(torch.stack([torch.stack(views) for views in entered]))
     assert terms.shape == (device.keys, IMAGES, CLASSES)
@@ -90,6 +94,18 @@ def test_contradicting_duplicates_veto_a_product_and_only_it(order, power):
 
     assert (sound == [True, False, True]).all()
     assert (probabilities[:, 1] == 0).all()
+
+
+@pytest.mark.parametrize("powers", [(1, 1, 1), (0, 0, 0), (1, 0.5, -1)])
+def test_a_temperature_of_one_combination_leaves_the_others_as_they_are(powers):
+    logits = np.random.default_rng(5).normal(0, 2, (IMAGES, len(MEMBERS), VIEWS, CLASSES))
+    means = means_of(ORDERS[0], *powers)
+    plain, _ = on_device(logits, {}, means)
+    found, sound = on_device(logits, {}, means, [Fit(), Fit(temperature=0.4), Fit()])
+    assert sound.all()
+    assert found[0].tobytes() + found[2].tobytes() == plain[0].tobytes() + plain[2].tobytes()
+    expected = reference.temper(reference.normalise(oracle(logits, {}, means, COMBINATIONS[1])), 0.4)
+    np.testing.assert_allclose(found[1], expected, rtol=1e-5, atol=1e-9)
 
 
 def test_confident_contradictions_survive_a_geometric_mean():

@@ -8,6 +8,7 @@ import torch
 from shared.domain import duplicates, views
 from shared.domain import means as reference
 from shared.domain.ensemble import Mean, Means
+from shared.domain.fits import Fit, decide
 from shared.domain.predictions import predict
 from tests.engine_parts import CLASSES, CPU, TAXONOMY, Rig, chunk, first_image, md5s, picture, random_picture
 from workers.vision.decode import DecodeLimits, UndecodableError, decode
@@ -87,8 +88,8 @@ def oracle(rig: Rig, products: list[list[bytes]]) -> list[tuple[np.ndarray | Non
                 answer.append(np.broadcast_to(dense(decisions.overrides, image), (2, 2, CLASSES)))
             elif probabilities is not None:
                 answer.append(probabilities)
-        combined = _combined(answer, rig.means)
-        network = _combined(alone, rig.means)
+        combined = _combined(answer, rig)
+        network = _combined(alone, rig)
         if combined is not None and network is not None:
             combined = reference.fall_back(combined[None], network[None])[0]
         decided = max(decisions.product_class[product], decisions.decided[product])
@@ -100,11 +101,13 @@ def oracle(rig: Rig, products: list[list[bytes]]) -> list[tuple[np.ndarray | Non
     return found
 
 
-def _combined(images: list[np.ndarray], means: Means) -> np.ndarray | None:
+def _combined(images: list[np.ndarray], rig: Rig) -> np.ndarray | None:
     if not images:
         return None
     one_product = np.array([0, len(images)], dtype=np.int64)
-    return reference.normalise(reference.combine(np.array(images), one_product, means, np.ones(2)))[0]
+    weights = np.array([rig.fit.weights.get(name, 1.0) for name in "ab"])
+    combined = reference.normalise(reference.combine(np.array(images), one_product, rig.means, weights))
+    return reference.temper(combined, rig.fit.temperature)[0]
 
 
 def assert_equal(found, probabilities: np.ndarray | None) -> None:
@@ -134,6 +137,27 @@ def test_every_policy_and_mean_agrees_with_the_reference(images, power):
             assert_equal(result.predictions.get("all"), answer)
             assert_equal(result.model_only.get("all"), network)
             assert bool(result.error) == (answer is None)
+
+
+@pytest.mark.parametrize("power", [1.0, 0.0, 0.5])
+def test_a_fit_weighs_tempers_and_decides_as_the_reference(power):
+    mean = Mean(power=power)
+    means = Means(views=mean, members=mean, images=mean)
+    thresholds = {"model": (0.6, 0.5, 0.2), "product duplicate": (0.999999, None, None)}
+    fit = Fit(weights={"a": 0.25, "b": 0.75}, temperature=1.7, thresholds=thresholds)
+    plain = Rig(TABLE, "unique", "unique", skip_decided=False, means=means).products_of(chunk(PRODUCTS))
+    rig = Rig(TABLE, "unique", "unique", skip_decided=False, means=means, fit=fit)
+    found = rig.products_of(chunk(PRODUCTS))
+    for result, unfitted, (answer, network) in zip(found, plain, oracle(rig, PRODUCTS), strict=True):
+        assert_equal(result.predictions.get("all"), answer)
+        assert_equal(result.model_only.get("all"), network)
+        assert result.predictions.get("one") == unfitted.predictions.get("one")  # of which there is no fit
+        for name, prediction in result.predictions.items():
+            assert prediction.decision == (decide(fit, result.source, prediction) if name == "all" else "")
+        assert not any(prediction.decision for prediction in result.model_only.values())
+    decisions = {result.source: result.predictions["all"].decision for result in found}
+    assert decisions["product duplicate"] == "accept"
+    assert decisions["image duplicate"] == "review"  # it has no thresholds
 
 
 @pytest.mark.parametrize("images", IMAGE_POLICIES)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from shared.domain.ensemble import VOTE_REST, Means
+from shared.domain.fits import Fit
 
 Rows = npt.NDArray[np.int64]
 
@@ -30,7 +31,9 @@ class DeviceMeans:
         combinations: Sequence[Sequence[str]],
         views: int,
         device: torch.device,
+        fits: Sequence[Fit] = (),
     ) -> None:
+        """`fits`, one per combination, may give it other weights than `means` has, and a temperature."""
         self.device = device
         self.dtype = torch.float64 if device.type == "cpu" else torch.float32
         self._power = {"views": means.views.power, "members": means.members.power, "images": means.images.power}
@@ -39,11 +42,13 @@ class DeviceMeans:
         self._before, self._after = means.order[:place], means.order[place + 1 :]
         self._logs_first = self._power[means.order[0]] == 0
         self._shares: list[tuple[Tensor, Tensor]] = []
-        for combination in combinations:
-            weights = {name: means.weights.get(name, 1.0) for name in combination}
+        fitted = fits or [Fit()] * len(combinations)
+        for combination, fit in zip(combinations, fitted, strict=True):
+            weights = {name: (fit.weights or means.weights).get(name, 1.0) for name in combination}
             rows = torch.tensor([members.index(name) for name, weight in weights.items() if weight > 0], device=device)
             given = torch.tensor([w for w in weights.values() if w > 0], dtype=self.dtype, device=device)
             self._shares.append((rows, given / given.sum()))
+        self._tempered = [(g, fit.temperature) for g, fit in enumerate(fitted) if fit.temperature != 1]
         self._left = (
             len(self._shares) if "members" in self._before else len(members),
             1 if "views" in self._before else views,
@@ -84,7 +89,11 @@ class DeviceMeans:
         values = values.view(*self._left, *sums.shape[1:])
         for axis in self._after:
             values, logs = self._reduce(values, logs, axis)
-        return _normalise(values.squeeze(1), logs)
+        probabilities, sound = _normalise(values.squeeze(1), logs)
+        for combination, temperature in self._tempered:
+            powers = probabilities[combination].to(self.dtype).pow(1 / temperature)
+            probabilities[combination], _ = _normalise(powers, False)
+        return probabilities, sound
 
     def _reduce(self, values: Tensor, logs: bool, axis: str) -> tuple[Tensor, bool]:
         power = self._power[axis]

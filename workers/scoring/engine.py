@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from shared.domain import views
 from shared.domain.duplicates import DuplicateTable
 from shared.domain.ensemble import Ensemble, Input
+from shared.domain.fits import Fit
 from shared.domain.taxonomy import Taxonomy
 from shared.packs import NO_CATEGORY, PackIndex
 from shared.ports import Clock
@@ -81,6 +82,7 @@ class Engine:
         on: Device,
         settings: ScoringSettings,
         keep_scores: bool = False,
+        fits: Mapping[str, Fit] | None = None,
         on_halved: Callable[[int], None] = _ignore,
         clock: Clock = time.perf_counter,
     ) -> None:
@@ -93,7 +95,9 @@ class Engine:
         self._views = [views.parse(name) for name in ensemble.views]
         self._combinations = list(ensemble.combinations)
         combined = list(ensemble.combinations.values())
-        self._means = DeviceMeans(ensemble.means, members, combined, len(self._views), on.device)
+        self._fits = {name: (fits or {}).get(name, Fit()) for name in self._combinations}
+        fitted = list(self._fits.values())
+        self._means = DeviceMeans(ensemble.means, members, combined, len(self._views), on.device, fitted)
         self._taxonomy = taxonomy
         self._table = table
         self._policies = policies
@@ -216,7 +220,7 @@ class Engine:
 
     def _score_once(self, chunk_plan: Plan, pictures: Iterator[Decoded], batch_images: int) -> ChunkResult:
         began = self._clock()
-        results = Results(chunk_plan, self._taxonomy, self._combinations, self._summariser, self._keep_scores)
+        results = Results(chunk_plan, self._taxonomy, self._fits, self._summariser, self._keep_scores)
         buffers = self._buffers_of(batch_images)
         batches = Batches(chunk_plan, self._means, buffers, self._forward, self._taxonomy.classes, results.add)
         waiting = decoding = 0.0

@@ -3,7 +3,7 @@
 import torch
 
 from shared import duplicate_tables
-from shared.domain import ensemble
+from shared.domain import ensemble, fits
 from shared.domain.ensemble import Ensemble, ImagePolicy, ProductPolicy
 from shared.domain.errors import ConflictError
 from shared.domain.records import EnsembleVersion, JobOptions
@@ -49,6 +49,7 @@ def load_engine(
         on=Device(device, resolved_precision, batch_images or None),
         settings=settings,
         keep_scores=options.keep_scores,
+        fits={name: fits.from_plain(plain) for name, plain in version.fits.items()},
     )
     if device.type != "cpu":
         engine.warm_up()

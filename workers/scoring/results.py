@@ -1,13 +1,14 @@
 """From finished products to results: duplicates that decide, predictions, errors, kept scores."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from shared.domain.duplicates import DECIDED_BY_IMAGES
+from shared.domain.fits import Fit, decide
 from shared.domain.predictions import Summary, assemble, one_hot
 from shared.domain.records import Prediction
 from shared.domain.taxonomy import Taxonomy
@@ -23,11 +24,14 @@ class Results:
     """Collects the results of one chunk's products, in any order of arrival."""
 
     def __init__(
-        self, plan: Plan, taxonomy: Taxonomy, combinations: Sequence[str], summariser: Summariser, keep_scores: bool
+        self, plan: Plan, taxonomy: Taxonomy, fits: Mapping[str, Fit], summariser: Summariser, keep_scores: bool
     ) -> None:
+        """`fits` has every combination, in order."""
         self._plan = plan
         self._taxonomy = taxonomy
-        self._combinations = combinations
+        self._fits = fits
+        self._combinations = list(fits)
+        self._decides = any(fit.thresholds for fit in fits.values())
         self._summariser = summariser
         self._keep_scores = keep_scores
         self._results: dict[int, ProductResult] = {}
@@ -73,7 +77,7 @@ class Results:
             elif len(with_duplicates[row]) == len(self._combinations):
                 share = self._shares[product] if overridden[row] else 0.0
                 source = "image duplicate" if share else "model"
-                answers = with_duplicates[row]
+                answers = self._decided(source, with_duplicates[row])
                 self._set(product, ProductResult(self._ids[product], source, share, answers, alone[row]))
             elif of_network[row]:
                 self._add_error(product, "the networks' output is not finite")
@@ -120,10 +124,19 @@ class Results:
         by_images = decisions.product_class[product] < 0 and decisions.decided_by[product] == DECIDED_BY_IMAGES
         source = "image duplicate" if by_images else "product duplicate"
         prediction = one_hot(class_index, self._taxonomy)
-        predictions = dict.fromkeys(self._combinations, prediction)
+        predictions = self._decided(source, dict.fromkeys(self._combinations, prediction))
         if self._keep_scores:
             self._scores[product] = self._one_hot_scores(class_index)
         self._set(product, ProductResult(self._ids[product], source, self._shares[product], predictions, alone))
+
+    def _decided(self, source: str, predictions: Predictions) -> Predictions:
+        """The same with their decisions; the very same without thresholds."""
+        if not self._decides:
+            return predictions
+        return {
+            name: replace(prediction, decision=decide(self._fits[name], source, prediction))
+            for name, prediction in predictions.items()
+        }
 
     def _one_hot_scores(self, class_index: int) -> Scores:
         others = np.delete(np.arange(self._taxonomy.classes, dtype=np.int32), class_index)
