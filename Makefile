@@ -42,7 +42,7 @@ test-cluster: $(STAMP) ## the tests that need a Kubernetes: whatever KUBECONFIG 
 test-gpu: $(STAMP) ## the tests that need a GPU
 	$(BIN)/pytest tests/gpu/gpu_*.py
 
-soak: $(STAMP) ## every fault of the whole system 10 times, at other moments each time (10 minutes on 2 cores)
+soak: $(STAMP) ## every fault of the whole system 10 times, at other moments each time (20 minutes on 2 cores)
 	TEST_ROUNDS=10 $(BIN)/pytest tests/faults/system
 
 servers: $(STAMP) ## bring up Redis, MongoDB's protocol and two of S3 until Ctrl-C, on BIND=127.0.0.1
@@ -51,7 +51,7 @@ servers: $(STAMP) ## bring up Redis, MongoDB's protocol and two of S3 until Ctrl
 bench: $(STAMP) ## measure against Pillow, PyMongo, the disk and bare networks (10 minutes on 2 cores)
 	$(BIN)/python -m benchmarks alone
 
-bench-services: $(STAMP) ## measure services on real Redis and S3 against the usual ways (10 minutes on 2 cores)
+bench-services: $(STAMP) ## measure services on real Redis and S3 against the usual ways (20 minutes on 2 cores)
 	$(BIN)/python -m benchmarks services
 
 images: ## build shelver-service and shelver-worker: BUILDER=docker (podman, buildah) BASE=IMAGE BUILD_OPTIONS=...
