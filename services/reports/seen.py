@@ -1,4 +1,4 @@
-"""What training has seen of the products that a job is judged on: nothing is judged on what it was trained on (I10)."""
+"""What training and fits have seen of the products that a job is judged on: nothing is judged on it (I10)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Seen:
     """
 
     shared: Bool  # bool[n], there is a training product of the same id with the same first image
-    trained: Mapping[str, Bool]  # per combination bool[n]: shared, and not held out by everything it was made of
+    trained: Mapping[str, Bool]  # per combination bool[n]: shared, and not held out by all it was made of, or fitted
 
     def take(self, rows: Int64) -> "Seen":
         """These products."""
@@ -56,7 +56,10 @@ def compare(objects: Objects, job: Job, version: EnsembleVersion, ensemble: Ense
                 held_out[digest][place] = part[rows] == splits.HOLDOUT
     if version.imported:
         return Seen(shared, dict.fromkeys(ensemble.combinations, shared))
-    return Seen(shared, {name: shared & ~_all_held_out(ensemble, name, held_out) for name in ensemble.combinations})
+    unseen = {
+        name: _all_held_out(ensemble, name, held_out) for name in ensemble.combinations if name not in version.fits
+    }
+    return Seen(shared, {name: shared & ~unseen.get(name, np.False_) for name in ensemble.combinations})
 
 
 def _all_held_out(ensemble: Ensemble, combination: str, held_out: Mapping[str, Bool]) -> Bool:

@@ -50,6 +50,17 @@ def test_the_own_dataset_is_judged_on_what_members_and_their_parents_held_out(sc
     assert (found.detail.n, found.detail.sources) == (a, ())
 
 
+def test_a_fitted_combination_is_not_judged_on_the_holdout_that_it_was_fitted_on(scene):
+    scene.on_training_dataset()
+    scene.version = replace(scene.version, fits={"last": {}})
+    scene.score()
+    found = scene.evaluate()
+    sizes = {one.combination: one.without_duplicates and one.without_duplicates.n for one in found.combinations}
+    assert sizes["one"] == len(scene.held_out("A"))
+    assert sizes["last"] is None
+    assert found.default.trained == 40
+
+
 def test_errors_count_where_they_are_judged_only(scene):
     scene.on_training_dataset()
     scene.answers = {product: Answer(error="not read") for product in IDS}
