@@ -35,7 +35,7 @@ def fit(
 
     Cross-fitted: every figure is of products that were not fitted on. No network runs.
 
-    Example: shelver fit grocery-small --least 50
+    Example: shelver fit grocery-small --least 20
     """
     from services.reports import fitting
 
