@@ -1,11 +1,11 @@
 """One member of an ensemble file: its keys over the file's defaults over the built-in ones, and back to plain keys."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from typing import Any, cast, get_args
 
-from shared import training_keys
-from shared.domain.ensemble import Fit, Head, HeadKind, Init, Input, Member, Schedule, Split
+from shared import head_keys, training_keys
+from shared.domain.ensemble import Fit, Init, Input, Member, Schedule, Split
 from shared.domain.ensemble_rules import default_seed, nearest
 from shared.yaml_nodes import Value
 
@@ -46,7 +46,6 @@ _PLAIN = (
     "plain_epochs",
 )
 _INPUT = ("size", "fit", "interpolation", "antialias", "pad_colour", "mean", "std")
-_HEAD = ("kind", "channels", "dropout", "batch_norm")
 _LATER = ("joint",)
 _NO_PHASES = ("phases", "init", "split", "model", "input", "head", "seed", "as_published")
 _MOMENTUM = next(cast(float, field.default) for field in fields(Member) if field.name == "momentum")
@@ -92,8 +91,8 @@ def member(
         ema=keys["ema"].number(0.0, 1.0, below=True),
         plain_epochs=_plain_epochs(keys["plain_epochs"], name, epochs),
         early_stopping=_early_stopping(keys["early_stopping"]),
-        head=_head(keys["head"]),
-        trains=_trains(keys["trains"]),
+        head=head_keys.head(keys["head"]),
+        trains=head_keys.trains(keys["trains"]),
     )
 
 
@@ -137,16 +136,11 @@ def render(member: Member, split: str) -> dict[str, Any]:
         "schedule": training_keys.render_schedule(member.schedule),
         "early_stopping": {"patience": member.early_stopping} if member.early_stopping else "none",
         "precision": member.precision,
-        "head": asdict(member.head) if member.head.kind == "conv1x1" else _without_channels(member.head),
+        "head": head_keys.render(member.head),
         "trains": list(member.trains) or "all",
         "init": {member.init.kind: member.init.name} if member.init.name else member.init.kind,
         "as_published": member.init.as_published,
     }
-
-
-def _without_channels(head: Head) -> Any:
-    plain = {key: value for key, value in asdict(head).items() if key != "channels"}
-    return "own" if head == Head() else plain
 
 
 def _require(names: Sequence[str], keys: Mapping[str, Value], own: Value) -> None:
@@ -268,30 +262,6 @@ def _early_stopping(value: Value) -> int:
             raise value.error(f"unknown value '{found}'", "write {patience: EPOCHS}, or none")
         return 0
     return value.mapping(("patience",), ("patience",))["patience"].integer(1, 100_000)
-
-
-def _head(value: Value) -> Head:
-    if not value.is_mapping:
-        return Head(kind=cast(HeadKind, value.choice(("own", "average", "max", "flatten"))))
-    keys = value.mapping(_HEAD, ("kind",))
-    kind = cast(HeadKind, keys["kind"].choice(("average", "max", "flatten", "conv1x1")))
-    if (kind == "conv1x1") != ("channels" in keys):
-        raise value.error("channels are those of a conv1x1", "write {kind: conv1x1, channels: 512}, or leave them out")
-    return Head(
-        kind=kind,
-        channels=keys["channels"].integer(1, 2**16) if kind == "conv1x1" else 0,
-        dropout=keys["dropout"].number(0.0, 1.0, below=True) if "dropout" in keys else 0.0,
-        batch_norm="batch_norm" in keys and keys["batch_norm"].boolean(),
-    )
-
-
-def _trains(value: Value) -> tuple[str, ...]:
-    if not value.is_list:
-        return () if value.choice(("all", "head")) == "all" else ("head",)
-    names = tuple(item.text() for item in value.items())
-    if not names:
-        raise value.error("nothing would learn", "write all, head, or names of modules such as [head, layer4]")
-    return names
 
 
 def _precision(value: Value) -> Any:
