@@ -133,9 +133,10 @@ class TelemetrySettings:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSettings:
-    """Training on one device. Durations in seconds."""
+    """Training of one member. Durations in seconds."""
 
     device: str = "auto"
+    processes: int = 1  # that share each batch; on GPUs every one has its own
     checkpoint_seconds: float = 60.0  # work lost at most when a machine dies
     decode_threads: int | None = None  # None: one per core
     cache_bytes: int = 2**30  # decoded pictures that stay in memory: a small dataset is decoded once, not every epoch

@@ -119,7 +119,7 @@ def test_job_templates_are_as_the_launcher_wants_them() -> None:
     assert pod.container["resources"]["limits"]["nvidia.com/gpu"] == 1
     (memory,) = (volume for volume in pod.spec["volumes"] if volume.get("emptyDir", {}).get("medium") == "Memory")
     assert {"name": memory["name"], "mountPath": "/dev/shm"} in pod.container["volumeMounts"]
-    assert pod.container.get("env") is None
+    assert pod.container["env"] == [{"name": "SHELVER_TRAINING_PROCESSES", "value": "1"}]
 
 
 def test_a_pool_says_otherwise_than_all_of_them() -> None:

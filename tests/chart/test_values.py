@@ -29,6 +29,7 @@ PLACED = {
     "home", "catalog", "objects", "queue", "s3.endpoint", "s3.region", "s3.ca_file", "s3.credentials_file",
     "worker.pool", "worker.ensemble", "worker.liveness_file", "gateway.host", "gateway.port", "gateway.admin_key",
     "telemetry.host", "telemetry.port", "launcher.templates",
+    "training.processes",
 }  # fmt: skip
 """Settings that are no values: the chart knows them itself, or has them from `external`, `pools` and Secrets."""
 OTHERWISE = {
@@ -122,6 +123,13 @@ def test_a_setting_that_is_given_arrives() -> None:
     assert read.scoring.batch_images == 64
     assert not read.s3.path_style
     assert read.leases.poll_seconds == 0.5
+
+
+@pytest.mark.parametrize(("gpus", "processes"), [(0, 1), (1, 1), (4, 4)])
+def test_a_training_has_a_process_for_each_gpu(gpus: int, processes: int) -> None:
+    found = manifests(f"jobs.training.gpu.count={gpus}")
+    (pod,) = (pod for pod in pods(found) if pod.component == "training")
+    assert settings(found, pod).training.processes == processes
 
 
 def test_secrets_are_made_for_trials_and_named_for_production() -> None:

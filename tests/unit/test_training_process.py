@@ -16,7 +16,7 @@ from workers.training import __main__ as training_command
 from workers.training import process
 from workers.training.dataset import divide
 from workers.training.pictures import PictureSource
-from workers.training.preemption import PreemptedError
+from workers.training.preemption import PREEMPTED, PreemptedError
 from workers.vision.checkpoint import put_tensors
 from workers.vision.decode import DecodeLimits
 from workers.vision.forward import forward_probabilities
@@ -229,5 +229,5 @@ def test_a_store_that_is_away_is_no_fault_of_the_run(
             raise StoreUnavailableError("the store is away")
 
     monkeypatch.setattr(wiring, "objects", lambda _: Away())
-    assert training_command._attempt("0123456789abcdef", 1, training_command.Preemption()) == training_command.PREEMPTED
+    assert training_command._attempt("0123456789abcdef", 1, training_command.Preemption()) == PREEMPTED
     assert capsys.readouterr().out == "the store is away\n"

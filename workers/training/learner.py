@@ -14,14 +14,17 @@ from workers.training.averaging import average_of
 from workers.training.dataset import Int64
 from workers.training.device import Device
 from workers.training.pictures import PictureBatch
+from workers.training.ranks import ALONE, Ranks
 from workers.vision import preprocessing
 from workers.vision.heads import train_mode
 
 
 class Learner:
-    """A network with its optimizer and, with `ema`, its averaged weights."""
+    """A network with its optimizer and, with `ema`, its averaged weights: the same on every rank."""
 
-    def __init__(self, member: Member, module: nn.Module, device: Device, class_index: Int64) -> None:
+    def __init__(
+        self, member: Member, module: nn.Module, device: Device, class_index: Int64, ranks: Ranks = ALONE
+    ) -> None:
         """`member` is resolved, `module` on the device; `class_index` int64[k] are the classes of the images."""
         self._member = member
         self._module = module
@@ -29,6 +32,7 @@ class Learner:
         self._targets = torch.from_numpy(class_index)
         self._optimizer = optimizers.optimizer_of(member, module)
         self._average = average_of(member, module)
+        self._ranks = ranks
         self._sums = torch.zeros(3, dtype=torch.float64, device=device.device)
 
     @property
@@ -39,25 +43,29 @@ class Learner:
     def learn(
         self, parts: Iterable[PictureBatch], images: int, augmentation: EpochAugmentation, *, step: int, rate: float
     ) -> None:
-        """One step (from 0) on a batch of `images`, some of which could perhaps not be decoded.
+        """One step (from 0) on a batch of `images`, some of which could perhaps not be decoded; `parts` are this
+        rank's of them.
 
         The gradient is that of the mean loss over the whole batch, however many parts it comes in; only one part is
         on the device at a time. Batch norm sees a part at a time: its statistics are those of parts. What depends on
-        chance depends on (seed, step) alone.
+        chance depends on (seed, step) alone, and on the rank, whose dropout is another one.
         """
-        torch.manual_seed(int(seed_of(self._member.seed, "step", step)))
+        rank = self._ranks.rank
+        torch.manual_seed(int(seed_of(self._member.seed, "step", step, *([rank] if rank else []))))
         optimizers.set_rate(self._optimizer, rate)
         if not self._module.training:  # it walks through all layers, so not at every step
             train_mode(self._module)
         self._optimizer.zero_grad(set_to_none=True)
-        learnt = 0
+        own, sums = 0, torch.zeros_like(self._sums)
         for part in parts:
             if len(part.rows) > 1:  # batch norm cannot learn from one picture
-                learnt += len(part.rows)
-                self._backward(part, augmentation, images)
+                own += len(part.rows)
+                sums += self._backward(part, augmentation, images)
+        learnt = sum(self._ranks.gathered(own))
         if not learnt:
             return
-        if self._member.accumulate > 1 and learnt < images:
+        self._add_up(sums)
+        if not self._whole and learnt < images:
             self._scale_gradients(images / learnt)
         if self._member.clip_norm:
             nn.utils.clip_grad_norm_(self._module.parameters(), self._member.clip_norm)
@@ -86,18 +94,36 @@ class Learner:
         if self._average is not None:
             self._average.module.load_state_dict(tensors["average"])
 
-    def _backward(self, part: PictureBatch, augmentation: EpochAugmentation, images: int) -> None:
+    @property
+    def _whole(self) -> bool:
+        """Whether a batch is one part."""
+        return self._member.accumulate * self._ranks.count == 1
+
+    def _backward(self, part: PictureBatch, augmentation: EpochAugmentation, images: int) -> Tensor:
+        """What `take_sums` sums up, of a part."""
         member, device = self._member, self._device.device
         pictures = preprocessing.resize(part.pictures, member.input, device)
         pictures = preprocessing.normalise(augmentation.apply(pictures, part.rows), member.input.mean, member.input.std)
         targets = self._targets[torch.from_numpy(part.rows)].to(device, non_blocking=True)
         logits = self._device.forward(self._module, pictures)
         loss = functional.cross_entropy(logits, targets, label_smoothing=member.label_smoothing)
-        torch.autograd.backward(loss if member.accumulate == 1 else loss * (len(targets) / images))
+        torch.autograd.backward(loss if self._whole else loss * (len(targets) / images))
         with torch.no_grad():
             best = logits.topk(min(figures.TOP, logits.shape[1]), dim=1).indices
             right, among = logits.argmax(1) == targets, (best == targets[:, None]).any(1)
-            self._sums += torch.stack([loss.double() * len(targets), right.sum(), among.sum()])
+            return torch.stack([loss.double() * len(targets), right.sum(), among.sum()])
+
+    def _add_up(self, sums: Tensor) -> None:
+        """Gradients and `sums` over all ranks. Not torch's DistributedDataParallel: it waits for a gradient of every
+        rank in every part, and the pictures of a rank may all be undecodable."""
+        if self._ranks.count > 1:
+            learning = [parameter for parameter in self._module.parameters() if parameter.requires_grad]
+            for parameter in learning:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+            self._ranks.add([parameter.grad for parameter in learning if parameter.grad is not None])
+            self._ranks.add([sums])
+        self._sums += sums
 
     def _scale_gradients(self, factor: float) -> None:
         for parameter in self._module.parameters():

@@ -1,7 +1,7 @@
-"""The training loop of one member on one device. One process now; a step's batch is global, so ranks can share it."""
+"""The training loop of one member, on one device or, where ranks share each step's batch, on one device a rank."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -16,8 +16,9 @@ from workers.training.dataset import Images, Int64, epoch_order
 from workers.training.journal import Journal
 from workers.training.learner import Learner
 from workers.training.pace import Pace
-from workers.training.pictures import PictureBatch, PictureSource
+from workers.training.pictures import Noted, PictureSource
 from workers.training.preemption import PreemptedError
+from workers.training.ranks import Ranks
 from workers.training.rates import Rates
 from workers.training.stopping import EarlyStopping
 from workers.training.watch import Watch
@@ -41,6 +42,7 @@ class Trainer:
         checkpoint_seconds: float,
         preempted: Callable[[], bool],
         clock: Clock,
+        ranks: Ranks,
     ) -> None:
         """`member` is resolved; rows of `source` are those of `images`. Batches that do not fill up are left out (other
         images in every epoch), unless there is only one."""
@@ -54,6 +56,7 @@ class Trainer:
         self._checkpoint_seconds = checkpoint_seconds
         self._preempted = preempted
         self._clock = clock
+        self._ranks = ranks
         self.steps_per_epoch = max(1, len(images) // member.batch_size)
         self._rates = Rates(member.schedule, steps_per_epoch=self.steps_per_epoch, epochs=member.epochs)
         self._stopping = EarlyStopping(member.early_stopping)
@@ -80,7 +83,7 @@ class Trainer:
         return self._learner.network
 
     def _restored(self) -> Counters:
-        found = self._checkpoints.restore(self.steps_per_epoch)
+        found = self._ranks.of_first(lambda: self._checkpoints.restore(self.steps_per_epoch))
         counters = Counters()
         if found is not None:
             counters, tensors = found
@@ -99,9 +102,10 @@ class Trainer:
         batches = [order[i * size : (i + 1) * size] for i in range(first, self.steps_per_epoch)]
         pictures = self._source.batches(part for rows in batches for part in self._parts(rows))
         for rows in batches:
-            parts = self._counted_in(islice(pictures, len(self._parts(rows))), counters)
+            parts = Noted(islice(pictures, len(self._parts(rows))))
             rate = self._rates.of(counters.step)
             self._learner.learn(parts, len(rows), augmentation, step=counters.step, rate=rate)
+            self._count_in(parts, counters)
             counters.step += 1
             if counters.step % self.steps_per_epoch:
                 self._between_steps(counters)
@@ -111,25 +115,25 @@ class Trainer:
         augment = member.augment if epoch < member.epochs - member.plain_epochs else ()
         return EpochAugmentation(augment, self._images, member.seed, epoch, fill=member.input.pad_colour)
 
-    def _parts(self, rows: Int64) -> list[Int64]:
-        """What of a batch is decoded and goes through the network at a time."""
-        size = self._member.batch_size // self._member.accumulate
-        return [rows[start : start + size] for start in range(0, len(rows), size)]
+    def _parts(self, rows: Int64) -> Sequence[Int64]:
+        """What of a batch is decoded and goes through the network at a time, here."""
+        size = self._member.batch_size // (self._member.accumulate * self._ranks.count)
+        return self._ranks.share([rows[start : start + size] for start in range(0, len(rows), size)])
 
-    def _counted_in(self, parts: Iterator[PictureBatch], counters: Counters) -> Iterator[PictureBatch]:
-        for part in parts:
-            for row, reason in part.undecodable.items():
+    def _count_in(self, parts: Noted, counters: Counters) -> None:
+        for seen, undecodable in self._ranks.gathered((parts.seen, parts.undecodable)):
+            for row, reason in undecodable.items():
                 counters.undecodable[int(self._images.row[row])] = reason
-            counters.seen += len(part.rows)
-            self._pace.add(len(part.rows))
-            yield part
+            counters.seen += seen
+            self._pace.add(seen)
 
     def _between_steps(self, counters: Counters) -> None:
-        if counters.step % LOG_STEPS == 0:
-            self._count(counters)
-            self._journal.log(self._line("step", counters))
-        if self._journal.due():
-            self._report(counters)
+        if self._ranks.first:
+            if counters.step % LOG_STEPS == 0:
+                self._count(counters)
+                self._journal.log(self._line("step", counters))
+            if self._journal.due():
+                self._report(counters)
         self._save_if_due(counters)
 
     def _end_epoch(self, counters: Counters) -> None:
@@ -146,18 +150,22 @@ class Trainer:
         stop = self._stopping.judge(loss, self._learner.network, counters)
         counters.stopped = stop and counters.epochs < self._member.epochs
         counters.loss_sum, counters.correct, counters.among_top, counters.seen = 0.0, 0, 0, 0
+        if self._ranks.first:
+            self._tell(line, counters)
+        self._save_if_due(counters, last=counters.stopped or counters.epochs == self._member.epochs)
+
+    def _tell(self, line: dict[str, Any], counters: Counters) -> None:
         self._journal.log(line)
         self._journal.say(self._words(line))
         if counters.stopped:
             self._say_stopped(counters)
         self._journal.flush()
         self._report(counters)
-        self._save_if_due(counters, last=counters.stopped or counters.epochs == self._member.epochs)
 
     def _watched(self, counters: Counters) -> dict[str, Any] | None:
         try:
             with self._pace.aside():
-                return self._watch.judge(self._learner.network)
+                return self._ranks.of_first(lambda: self._watch.judge(self._learner.network))
         except PreemptedError:
             self._save(counters)
             raise
@@ -225,14 +233,16 @@ class Trainer:
             )
 
     def _save_if_due(self, counters: Counters, *, last: bool = False) -> None:
-        """Not at every epoch: any step is as good to go on from."""
-        asked_to_go = self._preempted()
+        """Not at every epoch: any step is as good to go on from. Who is asked to go takes all ranks along."""
+        asked_to_go = any(self._ranks.gathered(self._preempted()))
         if last or asked_to_go or self._clock() - self._saved >= self._checkpoint_seconds:
             self._save(counters)
         if asked_to_go:
             raise PreemptedError
 
     def _save(self, counters: Counters) -> None:
+        if not self._ranks.first:
+            return
         self._count(counters)
         self._journal.flush()  # before the checkpoint: lines beyond it are left out again, missing ones never come back
         best = {"best": self._stopping.weights} if self._stopping.weights else {}

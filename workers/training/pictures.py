@@ -29,6 +29,21 @@ class PictureBatch:
     undecodable: dict[int, str]  # the other rows, with the reason
 
 
+class Noted:
+    """The parts of a batch as they go by, and what they were."""
+
+    def __init__(self, parts: Iterable[PictureBatch]) -> None:
+        self._parts = parts
+        self.seen = 0  # images that could be decoded
+        self.undecodable: dict[int, str] = {}  # the others by their rows, with the reason
+
+    def __iter__(self) -> Iterator[PictureBatch]:
+        for part in self._parts:
+            self.seen += len(part.rows)
+            self.undecodable |= part.undecodable
+            yield part
+
+
 class PictureSource:
     """Reads and decodes images. Use as a context manager: leaving it ends the threads."""
 

@@ -1,6 +1,7 @@
 """From a run's definition to a complete run: everything between the command line and the loop."""
 
 import json
+import os
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -28,6 +29,8 @@ from workers.training.journal import Journal
 from workers.training.learner import Learner
 from workers.training.loop import Trainer
 from workers.training.pictures import PictureSource
+from workers.training.preemption import PreemptedError
+from workers.training.ranks import ALONE, Ranks
 from workers.training.watch import Watch
 from workers.vision import checkpoint, model
 from workers.vision.decode import DecodeLimits
@@ -55,6 +58,7 @@ class Surroundings:
     clock: Clock
     say: Callable[[str], None]
     preempted: Callable[[], bool]
+    ranks: Ranks = ALONE
 
 
 def validate(objects: Objects, run: str, settings: TrainingSettings) -> Order:
@@ -77,6 +81,7 @@ def validate(objects: Objects, run: str, settings: TrainingSettings) -> Order:
             raise BadInputError(f"run {run}", reason, remedy="train again")
     member = member_from_plain({"name": row.member, **row.definition["member"]})
     where = resolve_device(settings.device)
+    _check_processes(member, settings.processes, where)
     precision = resolve_precision(member.precision, where)
     return Order(row, model.resolved(member, precision), manifest, taxonomy, Device(where, precision))
 
@@ -84,12 +89,14 @@ def validate(objects: Objects, run: str, settings: TrainingSettings) -> Order:
 def train(order: Order, attempt: int, around: Surroundings) -> None:
     """Train to the end, or from the newest checkpoint on; a complete run is left as it is.
 
-    Raises PreemptedError when asked to go (a checkpoint is there), BadInputError and FailedError.
+    Of several ranks all train; then rank 0 goes on alone and the others return. Raises PreemptedError when asked to go
+    (a checkpoint is there), BadInputError and FailedError.
     """
     objects, run = around.objects, order.run.id
     checkpoints = Checkpoints(objects, run, attempt)
     if objects.exists(layout.run_file(run, "manifest.json")):
-        checkpoints.clear()
+        if around.ranks.first:
+            checkpoints.clear()
         around.say(f"run {run} is complete already")
         return
     parts = divide(objects, order.manifest, order.taxonomy, order.member.split)
@@ -98,22 +105,40 @@ def train(order: Order, attempt: int, around: Surroundings) -> None:
     around.say(f"member {order.member.name}, run {run}, attempt {attempt}: {len(parts.training)} images; {start}")
     module = module.to(device=order.device.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     journal = Journal(objects, run, order.run.created, around.clock, around.say)
-    if not objects.exists(layout.run_file(run, "checkpoint/latest.json")):
+    if around.ranks.first and not objects.exists(layout.run_file(run, "checkpoint/latest.json")):
         for key in list(objects.list(layout.run_file(run, "holdout/"))):
             objects.delete(key)  # of other weights: trained again, a GPU's differ in their last digits
     module, counters = _train(order, parts, module, checkpoints, journal, around)
+    around.ranks.part()
+    if not around.ranks.first:
+        return
     checkpoint.put_tensors(objects, layout.run_file(run, "weights.safetensors"), module.state_dict())
     classes, fingerprint = order.taxonomy.classes, order.taxonomy.fingerprint
     run_files.put_member(objects, run, order.member, classes=classes, taxonomy=fingerprint)
     holdout = _score(order, parts, module, journal, around)
     journal.flush()
-    report = _metrics(order, parts, module, start, counters) | {"holdout": holdout}
+    processes = {"processes": around.ranks.count} if around.ranks.count > 1 else {}
+    report = _metrics(order, parts, module, start, counters) | processes | {"holdout": holdout}
     objects.put(layout.run_file(run, "metrics.json"), json.dumps(report, indent=1).encode())
     files = ["member.yaml", "weights.safetensors", "metrics.json", "log.jsonl", "card.json"]
     run_files.put_manifest(objects, run, attempt=attempt, steps=counters.step, files=files)
     checkpoints.clear()
     accuracy = holdout["products"]["all"]
     around.say(f"complete: holdout accuracy per product {accuracy['accuracy']} (n={accuracy['n']})")
+
+
+def _check_processes(member: Member, processes: int, where: torch.device) -> None:
+    if processes > 1 and where.type == "cuda" and processes > torch.cuda.device_count():
+        reason = f"{processes} processes need a GPU each, and there are {torch.cuda.device_count()}"
+        raise BadInputError("SHELVER_TRAINING_PROCESSES", reason, remedy="lower it")
+    parts = max(1, processes) * member.accumulate
+    if parts > member.accumulate and (member.batch_size % parts or member.batch_size // parts < 2):
+        raise BadInputError(
+            f"member {member.name}",
+            f"its batch of {member.batch_size} cannot be cut into equal parts of 2 or more images for {processes} "
+            f"processes with {member.accumulate} each (accumulate)",
+            remedy="change batch_size or accumulate, or train with another SHELVER_TRAINING_PROCESSES",
+        )
 
 
 def _check_watch(member: Member, parts: Parts) -> None:
@@ -131,7 +156,7 @@ def _train(
     order: Order, parts: Parts, module: nn.Module, checkpoints: Checkpoints, journal: Journal, around: Surroundings
 ) -> tuple[nn.Module, Counters]:
     member, training = order.member, parts.training
-    learner = Learner(member, module, order.device, training.class_index)
+    learner = Learner(member, module, order.device, training.class_index, around.ranks)
     with _source(order, training.followed_by(parts.watch), around) as source:  # one cache for both
         trainer = Trainer(
             member,
@@ -144,8 +169,13 @@ def _train(
             checkpoint_seconds=around.training.checkpoint_seconds,
             preempted=around.preempted,
             clock=around.clock,
+            ranks=around.ranks,
         )
-        counters = trainer.run()
+        try:
+            counters = trainer.run()
+        except PreemptedError:
+            around.ranks.part()  # once rank 0 has saved
+            raise
     if counters.undecodable:
         around.say(f"{len(counters.undecodable)} images could not be decoded and were left out")
     return trainer.kept(), counters
@@ -164,7 +194,8 @@ def _score(order: Order, parts: Parts, module: nn.Module, journal: Journal, arou
         progress=progress,
         preempted=around.preempted,
     )
-    alone = replace(around, training=replace(around.training, cache_bytes=0))  # every picture is looked at once
+    once = replace(around.training, cache_bytes=0)  # every picture is looked at once
+    alone = replace(around, training=once, ranks=ALONE)
     with _source(order, parts.held_out, alone) as source:
         metrics = scorer.run(module, source, order.taxonomy.classes)
         MemberCard(
@@ -182,8 +213,9 @@ def _score(order: Order, parts: Parts, module: nn.Module, journal: Journal, arou
 def _source(order: Order, images: Images, around: Surroundings) -> PictureSource:
     decoding = around.decoding
     limits = DecodeLimits(decoding.decode_cap_pixels, decoding.refuse_pixels, order.member.input.size)
-    threads, cache_bytes = around.training.decode_threads, around.training.cache_bytes
-    return PictureSource(around.objects, images, limits, threads=threads, cache_bytes=cache_bytes)
+    training, ranks = around.training, around.ranks.count  # which share the machine
+    threads = training.decode_threads or max(1, (os.cpu_count() or 1) // ranks)
+    return PictureSource(around.objects, images, limits, threads=threads, cache_bytes=training.cache_bytes // ranks)
 
 
 def _metrics(order: Order, parts: Parts, module: nn.Module, start: initial.Start, counters: Counters) -> dict[str, Any]:
