@@ -5,6 +5,8 @@ BIN := .venv/bin
 STAMP := .venv/installed
 BIND ?= 127.0.0.1
 BUILDER ?= docker
+# where it is set, as in many images, every process compiles torch anew: two seconds or more each
+unexport PYTHONDONTWRITEBYTECODE
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
