@@ -17,7 +17,7 @@ from shared.ports import Objects
 from shared.settings import Settings, from_environment
 from workers.vision.decode import DecodeLimits, decode
 from workers.vision.devices import cores
-from workers.vision.preprocessing import normalise, resize
+from workers.vision.preprocessing import resize
 
 TASK = "peer.score"
 _TABLE = """
@@ -46,7 +46,7 @@ def _score(content: bytes) -> tuple[int, float]:
     network = _network()
     given = network.input
     pixels = torch.from_numpy(decode(content, DecodeLimits(smallest=given.size)))
-    inputs = normalise(resize([pixels], given, torch.device("cpu")), given.mean, given.std)
+    inputs = resize([pixels], given, torch.device("cpu"))
     probability, best = network.module(inputs).double().softmax(1).max(1)
     return int(best), float(probability)
 

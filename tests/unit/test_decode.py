@@ -7,7 +7,7 @@ import pytest
 import simplejpeg
 from PIL import Image
 
-from workers.vision.decode import DecodeLimits, UndecodableError, decode, decoded_shape
+from workers.vision.decode import DecodeLimits, UndecodableError, decode, read_header
 
 LIMITS = DecodeLimits()
 
@@ -116,7 +116,7 @@ def test_the_decoded_shape_is_known_from_the_header(kind, mode, cap):
     content = encoded(scene(101, 53), kind, mode)
     limits = DecodeLimits(cap_pixels=cap, smallest=10)
 
-    assert decoded_shape(content, limits) == decode(content, limits).shape
+    assert read_header(content, limits).shape == decode(content, limits).shape
 
 
 @pytest.mark.parametrize(("kind", "mode"), [("JPEG", None), ("JPEG", "CMYK"), ("PNG", None)])
@@ -145,7 +145,8 @@ def test_more_pixels_than_allowed_are_refused_from_the_header():
         decode(bomb(20_000), LIMITS)
     with pytest.raises(UndecodableError, match="60 x 40 pixels are more than 2399"):
         decode(simplejpeg.encode_jpeg(scene()), DecodeLimits(refuse_pixels=2399))
-    assert decoded_shape(bomb(20_000), LIMITS) == (0, 0, 0)
+    with pytest.raises(UndecodableError, match="20000 x 20000 pixels are more than 100000000"):
+        read_header(bomb(20_000), LIMITS)
 
 
 @pytest.mark.parametrize(

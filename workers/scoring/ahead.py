@@ -17,7 +17,7 @@ from torch import Tensor
 
 from shared.ports import Clock
 from workers.scoring.chunks import Plan
-from workers.vision.decode import DecodeLimits, Pixels, UndecodableError, decode, decoded_shape
+from workers.vision.decode import DecodeLimits, Header, Pixels, UndecodableError, decode, read_header
 
 _GROUPS_AHEAD = 8  # as many groups of pictures as this wait or are decoded at one time, at least
 
@@ -128,16 +128,22 @@ class DecodeAhead:
         group = _Group(0, [], [], 0)
         for place, image in enumerate(plan.pictures):
             content = plan.chunk.picture(image)
-            shape = decoded_shape(content, self._limits)
-            size = math.prod(shape)
+            header = self._header(content)
+            size = math.prod(_shape(header))
             if group.contents and (len(group.contents) == most[0] or group.bytes + size > most[1]):
                 yield group
                 group = _Group(place, [], [], 0)
             group.contents.append(content)
-            group.shapes.append(shape)
+            group.headers.append(header)
             group.bytes += size
         if group.contents:
             yield group
+
+    def _header(self, content: memoryview) -> Header | None:
+        try:
+            return read_header(content, self._limits)
+        except UndecodableError:  # it is told where the others are decoded
+            return None
 
     def _submit(self, group: "_Group") -> bool:
         pictures = len(group.contents)
@@ -169,7 +175,7 @@ class DecodeAhead:
             for row, member in enumerate(members):
                 place = group.start + member
                 try:
-                    pixels = decode(group.contents[member], self._limits, block[row])
+                    pixels = decode(group.contents[member], self._limits, block[row], group.headers[member])
                 except UndecodableError as error:
                     reasons[place] = error.reason
                     continue
@@ -196,15 +202,19 @@ class DecodeAhead:
 class _Group:
     start: int  # place of the first
     contents: list[memoryview]
-    shapes: list[tuple[int, int, int]]  # of the pictures when they are decoded
-    bytes: int  # likewise
+    headers: list[Header | None]  # None: it will be refused
+    bytes: int  # of the pictures when they are decoded
 
     def by_shape(self) -> dict[tuple[int, int, int], list[int]]:
         """Members per shape."""
         found: dict[tuple[int, int, int], list[int]] = {}
-        for member, shape in enumerate(self.shapes):
-            found.setdefault(shape, []).append(member)
+        for member, header in enumerate(self.headers):
+            found.setdefault(_shape(header), []).append(member)
         return found
+
+
+def _shape(header: Header | None) -> tuple[int, int, int]:
+    return header.shape if header else (0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -44,7 +44,7 @@ def _nothing() -> None:
 
 
 class Network(Protocol):
-    """A member ready to run: in eval mode on the device, float32, with mean and deviation filled in."""
+    """A member ready to run: in eval mode on the device, float32."""
 
     @property
     def module(self) -> nn.Module:
@@ -52,7 +52,7 @@ class Network(Protocol):
 
     @property
     def input(self) -> Input:
-        """How its pictures are prepared."""
+        """How its pictures are prepared; without mean and deviation it takes them as they are, in 0..255."""
 
 
 @dataclass(frozen=True, slots=True)

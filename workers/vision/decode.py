@@ -34,22 +34,43 @@ class DecodeLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class _Header:
+class Header:
+    """What is known of a picture before it is decoded; lengths in pixels."""
+
     height: int
     width: int
+    shape: tuple[int, int, int]  # of what `decode` will return
     jpeg: bool  # simplejpeg reads it
 
 
-def decode(content: bytes | memoryview, limits: DecodeLimits, out: Pixels | None = None) -> Pixels:
+def read_header(content: bytes | memoryview, limits: DecodeLimits) -> Header:
+    """The header, judged. Raises UndecodableError where `decode` will refuse what it announces."""
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(content, strict=False)
+        jpeg = colours in ("YCbCr", "RGB", "Gray")
+    except _REFUSALS:
+        with _open(content) as picture:
+            height, width, jpeg = picture.height, picture.width, False
+    if height * width > limits.refuse_pixels:
+        raise UndecodableError(f"{width} x {height} pixels are more than {limits.refuse_pixels}")
+    if not height * width:
+        raise UndecodableError("it has no pixels")
+    return Header(height, width, (*_scaled(height, width, limits), 3), jpeg)
+
+
+def decode(
+    content: bytes | memoryview, limits: DecodeLimits, out: Pixels | None = None, header: Header | None = None
+) -> Pixels:
     """The picture as uint8 [height, width, 3], RGB; transparency over white, EXIF orientation not applied.
 
     The size is read from the header and judged before anything is decoded. A damaged or cut JPEG gives what could be
-    read. It is put into `out` where that has its shape. Raises UndecodableError.
+    read. It is put into `out` where that has its shape. `header` is what `read_header` gave, if it was read before.
+    Raises UndecodableError.
     """
-    header = _header(content, limits)
+    header = header or read_header(content, limits)
     if header.jpeg:
         try:
-            return _decode_jpeg(content, header, limits, out)
+            return _decode_jpeg(content, header, out)
         except _REFUSALS:
             pass  # the tolerant decoder has the last word
     found = _decode_tolerant(content, limits)
@@ -57,29 +78,6 @@ def decode(content: bytes | memoryview, limits: DecodeLimits, out: Pixels | None
         return found
     out[:] = found
     return out
-
-
-def decoded_shape(content: bytes | memoryview, limits: DecodeLimits) -> tuple[int, int, int]:
-    """The shape of what `decode` will return, from the header alone; all 0 where it will refuse."""
-    try:
-        header = _header(content, limits)
-    except UndecodableError:
-        return 0, 0, 0
-    return *_scaled(header.height, header.width, limits), 3
-
-
-def _header(content: bytes | memoryview, limits: DecodeLimits) -> _Header:
-    try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(content, strict=False)
-        header = _Header(height, width, jpeg=colours in ("YCbCr", "RGB", "Gray"))
-    except _REFUSALS:
-        with _open(content) as picture:
-            header = _Header(picture.height, picture.width, jpeg=False)
-    if header.height * header.width > limits.refuse_pixels:
-        raise UndecodableError(f"{header.width} x {header.height} pixels are more than {limits.refuse_pixels}")
-    if not header.height * header.width:
-        raise UndecodableError("it has no pixels")
-    return header
 
 
 def _scaled(height: int, width: int, limits: DecodeLimits) -> tuple[int, int]:
@@ -95,8 +93,8 @@ def _scaled(height: int, width: int, limits: DecodeLimits) -> tuple[int, int]:
     return best
 
 
-def _decode_jpeg(content: bytes | memoryview, header: _Header, limits: DecodeLimits, out: Pixels | None) -> Pixels:
-    height, width = _scaled(header.height, header.width, limits)
+def _decode_jpeg(content: bytes | memoryview, header: Header, out: Pixels | None) -> Pixels:
+    height, width, _ = header.shape
     if (height, width) == (header.height, header.width):
         height = width = 0  # means: as it is
     found: Pixels = simplejpeg.decode_jpeg(content, "RGB", min_height=height, min_width=width, strict=False, buffer=out)

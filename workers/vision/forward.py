@@ -19,10 +19,11 @@ def logits(
 ) -> Tensor:
     """float32 [n, classes] of resized pictures [n, 3, size, size] in 0..255, computed in the resolved `precision`.
 
-    `module` is in eval mode with float32 weights; `given` has its mean and deviation filled in. What the network takes
-    is written to `inputs`, of the batch's shape, where it is given.
+    `module` is in eval mode with float32 weights. What it takes is written to `inputs`, of the batch's shape, where it
+    is given; where `given` has no mean, it takes the pictures as they are.
     """
-    inputs = normalise(view(batch, spec, given), given.mean, given.std, inputs)
+    seen = view(batch, spec, given)
+    inputs = normalise(seen, given.mean, given.std, inputs) if given.mean else seen
     with torch.autocast(batch.device.type, dtype=DTYPES[precision], enabled=precision != "float32"):
         outputs: Tensor = module(inputs)
     return outputs.float()

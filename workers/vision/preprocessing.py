@@ -40,7 +40,9 @@ def resize_group(group: Tensor, given: Input, out: Tensor, rows: npt.NDArray[np.
         group = group.pin_memory().to(out.device, non_blocking=True)
     fitted = _fit(group.permute(0, 3, 1, 2), given)
     first, last = int(rows[0]), int(rows[-1])
-    if last - first == len(rows) - 1:
+    if last - first == len(rows) - 1 and out.device.type == "cpu":
+        np.copyto(out[first : last + 1].numpy(), fitted.numpy())  # in this thread, see `_normalise_each`
+    elif last - first == len(rows) - 1:
         out[first : last + 1].copy_(fitted)
     else:
         out[torch.from_numpy(rows).to(out.device)] = fitted.to(out.dtype)
