@@ -19,11 +19,11 @@ _QUALITY = 42  # gives 4.7 KB on average
 _IMAGES_OF_PRODUCTS = {1: 4_369_441, 2: 1_128_588, 3: 542_792, 4: 1_029_075}  # of its training part
 
 
-def pictures(count: int, seed: int = 1) -> list[bytes]:
-    """`count` different JPEGs of 180 x 180 pixels, 4.7 KB on average: random details of the sample photographs."""
+def pictures(count: int, seed: int = 1, edge: int = EDGE) -> list[bytes]:
+    """`count` different square JPEGs, by default of 4.7 KB on average: random details of the sample photographs."""
     generator = random.Random(seed)
     originals = list(_originals())
-    return [_detail(generator.choice(originals), generator) for _ in range(count)]
+    return [_detail(generator.choice(originals), edge, generator) for _ in range(count)]
 
 
 def write_dump(path: Path, size: int, seed: int = 1, distinct: int = 1000) -> None:
@@ -39,17 +39,17 @@ def write_dump(path: Path, size: int, seed: int = 1, distinct: int = 1000) -> No
             written += file.write(product)
 
 
-def write_singles(path: Path, images: int, seed: int = 1, distinct: int = 1000) -> None:
-    """As `write_dump`, `images` products with one image each."""
+def write_singles(path: Path, images: int, seed: int = 1, distinct: int = 1000, edge: int = EDGE) -> None:
+    """As `write_dump`, `images` products with one image each, of `edge` pixels a side."""
     with path.open("wb") as file:
-        for product in islice(_products(seed, distinct, 1), images):
+        for product in islice(_products(seed, distinct, 1, edge), images):
             file.write(product)
 
 
-def _products(seed: int, distinct: int, most_images: int) -> Iterator[bytes]:
+def _products(seed: int, distinct: int, most_images: int, edge: int = EDGE) -> Iterator[bytes]:
     """Documents without end."""
     generator = random.Random(seed)
-    some = pictures(distinct, seed)
+    some = pictures(distinct, seed, edge)
     categories = category_ids()
     for product in count():
         images = generator.choices(some, k=min(images_of_product(generator), most_images))
@@ -79,10 +79,10 @@ def _originals() -> Iterator[Image.Image]:
                 yield Image.open(io.BytesIO(image["picture"])).convert("RGB")
 
 
-def _detail(original: Image.Image, generator: random.Random) -> bytes:
+def _detail(original: Image.Image, edge: int, generator: random.Random) -> bytes:
     side = generator.uniform(0.6, 1.0) * min(original.size)
     left, top = generator.uniform(0, original.width - side), generator.uniform(0, original.height - side)
     box = (left, top, left + side, top + side)
     file = io.BytesIO()
-    original.resize((EDGE, EDGE), Image.Resampling.BILINEAR, box).save(file, "JPEG", quality=_QUALITY)
+    original.resize((edge, edge), Image.Resampling.BILINEAR, box).save(file, "JPEG", quality=_QUALITY)
     return file.getvalue()

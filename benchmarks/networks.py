@@ -51,8 +51,8 @@ class _Stub(nn.Module):
         return (colours / 127.5 - 1) @ self.get_buffer("spread")
 
 
-def stub(seconds: float = 0.0) -> Network:
-    return Network(_Stub(seconds), Input(size=data.EDGE, mean=(), std=()))
+def stub(seconds: float = 0.0, size: int = data.EDGE) -> Network:
+    return Network(_Stub(seconds), Input(size=size, mean=(), std=()))
 
 
 def of_timm(model: str, size: int = data.EDGE) -> Network:

@@ -11,6 +11,7 @@ import torch
 from celery import Celery
 
 from benchmarks import networks
+from benchmarks.stub_service import STUB_SIZE
 from shared import wiring
 from shared.adapters.sqlite import Database
 from shared.ports import Objects
@@ -38,7 +39,7 @@ def database(settings: Settings) -> Database:
 @cache
 def _network() -> networks.Network:
     torch.set_num_threads(1)  # there is a process per core
-    return networks.stub()
+    return networks.stub(size=STUB_SIZE)
 
 
 @torch.inference_mode()

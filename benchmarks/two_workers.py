@@ -5,14 +5,14 @@ from pathlib import Path
 from benchmarks import data, scene
 from benchmarks.rounds import Comparison, Timed, compare
 from benchmarks.scene import Scene
-from benchmarks.stub_service import BATCH_SECONDS, SLEEPING
+from benchmarks.stub_service import BATCH_SECONDS, SLEEPING, STUB_SIZE
 
 
 def measure(folder: Path, *, images: int = 4096, chunk_images: int = 32, rounds: int = 5) -> Comparison:
     """Small chunks: as many as the chunks of large jobs, and at the end no worker waits long for the other."""
     with scene.running(folder, ["one", "two", "two"]) as services:
         dump = services.folder / "dump.bson"
-        data.write_singles(dump, images)
+        data.write_singles(dump, images, edge=STUB_SIZE)
         services.ingest(dump)
         return compare(
             "two workers",
