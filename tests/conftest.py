@@ -23,6 +23,10 @@ from shared.settings import Settings
 
 pytest_plugins = ["tests.servers.fixtures"]
 
+# before anything imports torch, and for what tests start: networks as small as these lose more to waiting for each
+# other's threads than they gain, six times the work where other processes want the cores too
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 hypothesis.settings.register_profile("shelver", deadline=None)  # a busy machine is no fault
 hypothesis.settings.load_profile("shelver")
 
