@@ -14,7 +14,6 @@ from prometheus_client import CollectorRegistry
 from services.cli.app import Session, app
 from services.cli.show import remark
 from services.dispatcher.service import Service as Dispatcher
-from services.gateway.service import Service as Gateway
 from services.launcher.service import Service as Launcher
 from shared import logs, wiring
 from shared.settings import Settings
@@ -53,6 +52,8 @@ def up(
 
 def serve(session: Session, settings: Settings, stop: threading.Event) -> None:
     """Run all services until `stop` is set, or until one of them fails, whose error is raised."""
+    from services.gateway.service import Service as Gateway  # FastAPI would slow every other verb down
+
     stores, registry = session.stores, CollectorRegistry()
     session.reclaim()
     queue, processes = wiring.queue(settings), wiring.launcher(settings)
