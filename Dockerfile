@@ -3,43 +3,22 @@
 # certificates: lines such as UV_DEFAULT_INDEX=https://...; it leaves no trace in an image.
 ARG BASE=docker.io/library/python:3.12.8-slim-bookworm
 
-FROM ${BASE} AS packages
+# The pinned uv, for one step: it stays in no image. Not mounted from a stage, which buildah before 1.29 loses once it is cached.
+ARG UV="python3 -m venv /tmp/uv && /tmp/uv/bin/pip install --quiet --no-cache-dir --require-hashes --requirement /opt/requirements/uv.txt"
+
+FROM ${BASE} AS shelver
+ARG UV
+ENV UV_COMPILE_BYTECODE=1 UV_NO_CACHE=1 UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV=/opt/shelver
 WORKDIR /src
-ENV PATH=/opt/uv/bin:$PATH UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_NO_CACHE=1 UV_PYTHON_DOWNLOADS=never
-COPY requirements/uv.txt requirements/
-RUN --mount=type=secret,id=index \
-    set -a; if [ -f /run/secrets/index ]; then . /run/secrets/index; fi; \
-    python3 -m venv /opt/uv && pip install --no-cache-dir --require-hashes --requirement requirements/uv.txt \
-    && uv venv --python python3 /opt/shelver
-ENV VIRTUAL_ENV=/opt/shelver
-COPY requirements/services.txt requirements/
-RUN --mount=type=secret,id=index \
-    set -a; if [ -f /run/secrets/index ]; then . /run/secrets/index; fi; \
-    uv pip sync --require-hashes requirements/services.txt
-
-FROM packages AS worker-packages
-COPY requirements/workers.txt requirements/
-RUN --mount=type=secret,id=index \
-    set -a; if [ -f /run/secrets/index ]; then . /run/secrets/index; fi; \
-    uv pip sync --require-hashes requirements/workers.txt
-
-FROM packages AS wheel
-COPY requirements/dev.txt requirements/
+COPY requirements/uv.txt requirements/dev.txt /opt/requirements/
 COPY pyproject.toml README.md LICENSE ./
 COPY shared shared
 COPY services services
 COPY workers workers
 RUN --mount=type=secret,id=index \
-    set -a; if [ -f /run/secrets/index ]; then . /run/secrets/index; fi; \
-    uv build --wheel --require-hashes --build-constraints requirements/dev.txt --out-dir /dist
-
-FROM packages AS service-installed
-COPY --from=wheel /dist /dist
-RUN uv pip install --no-deps --offline /dist/*.whl
-
-FROM worker-packages AS worker-installed
-COPY --from=wheel /dist /dist
-RUN uv pip install --no-deps --offline /dist/*.whl
+    set -a; if [ -f /run/secrets/index ]; then . /run/secrets/index; fi; PATH=/tmp/uv/bin:$PATH; eval "$UV" \
+    && uv build --wheel --require-hashes --build-constraints /opt/requirements/dev.txt --out-dir /dist \
+    && uv venv --python python3 /opt/shelver && uv pip install --no-deps --offline /dist/*.whl
 
 FROM ${BASE} AS runtime
 LABEL org.opencontainers.image.title="Shelver" \
@@ -51,15 +30,28 @@ ENV PATH=/opt/shelver/bin:$PATH HOME=/home/shelver SHELVER_HOME=/home/shelver PY
 WORKDIR /home/shelver
 ENTRYPOINT ["shelver"]
 
+# dependencies are a layer of their own, made where they stay: it is large, and the next Shelver does not change it
 FROM runtime AS service
-COPY --from=service-installed /opt/shelver /opt/shelver
+ARG UV
+COPY requirements/uv.txt requirements/services.txt /opt/requirements/
+RUN --mount=type=secret,id=index \
+    set -a; if [ -f /run/secrets/index ]; then . /run/secrets/index; fi; PATH=/tmp/uv/bin:$PATH; eval "$UV" \
+    && export UV_COMPILE_BYTECODE=1 UV_NO_CACHE=1 UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV=/opt/shelver \
+    && uv venv --python python3 /opt/shelver && uv pip sync --require-hashes /opt/requirements/services.txt && rm -r /tmp/uv
+COPY --from=shelver /opt/shelver /opt/shelver
 USER 10001:10001
 
 FROM runtime AS worker
+ARG UV
 # what torch.compile makes kernels with; their caches lie in /tmp and in the home
 RUN apt-get update \
     && headers=$(python3 -c 'import sysconfig; print(sysconfig.get_path("include"))') \
     && apt-get install --yes --no-install-recommends g++ $(test -f "$headers/Python.h" || echo python3-dev) \
     && rm -rf /var/lib/apt/lists/*
-COPY --from=worker-installed /opt/shelver /opt/shelver
+COPY requirements/uv.txt requirements/workers.txt /opt/requirements/
+RUN --mount=type=secret,id=index \
+    set -a; if [ -f /run/secrets/index ]; then . /run/secrets/index; fi; PATH=/tmp/uv/bin:$PATH; eval "$UV" \
+    && export UV_COMPILE_BYTECODE=1 UV_NO_CACHE=1 UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV=/opt/shelver \
+    && uv venv --python python3 /opt/shelver && uv pip sync --require-hashes /opt/requirements/workers.txt && rm -r /tmp/uv
+COPY --from=shelver /opt/shelver /opt/shelver
 USER 10001:10001

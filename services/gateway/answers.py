@@ -24,7 +24,7 @@ from services.gateway.problems import RefusedError, answers
 from shared import layout
 from shared.domain.ensemble import from_plain
 from shared.domain.errors import BadInputError
-from shared.domain.records import EnsembleVersion
+from shared.domain.records import SCHEMA, EnsembleVersion
 from shared.packs import read_taxonomy
 from shared.ports import Objects, Queue
 
@@ -196,7 +196,7 @@ def ask(
         for key, picture in zip(keys, images, strict=True):
             objects.put(key, picture)
         question = {
-            "schema": 1,
+            "schema": SCHEMA,
             "ensemble": version.name,
             "version": version.version,
             "uploads": keys,

@@ -41,6 +41,8 @@ def train(
     training = request(stores, ensemble, dataset, members, now=clock())
     prepare(stores, training)
     reconciler = Reconciler(stores.runs, stores.objects, launcher, clock=clock)
+    # processes of this machine cost little to look at; each look at Jobs asks the cluster's API server
+    pause = settings.launcher.poll_seconds if settings.launcher.templates else settings.leases.poll_seconds
     already = tuple(m for m, run in training.runs.items() if stores.runs.run(run).state == "complete")
     try:
         while True:
@@ -54,7 +56,7 @@ def train(
             report(progress_of(stores.objects, rows, already))
             if all(run.state == "complete" for run in rows.values()):
                 return complete(stores, training, clock())
-            sleep(settings.leases.poll_seconds)
+            sleep(pause)
     except KeyboardInterrupt:
         reconciler.stop({m: stores.runs.run(run) for m, run in training.runs.items()})
         raise

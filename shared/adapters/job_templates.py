@@ -16,7 +16,9 @@ import yaml
 from shared.domain.errors import BadInputError
 
 MANAGED_BY = {"app.kubernetes.io/managed-by": "shelver-launcher"}
-"""The label by which the launcher knows its Jobs and pods."""
+"""The label by which launchers know their Jobs and pods."""
+INSTANCE = "app.kubernetes.io/instance"
+"""The label with the installation's name, where the templates have it: several may share a namespace."""
 TRUE_NAME = "shelver/name"
 """The annotation with the process's name, which need not be a valid name of a Job."""
 _COMPONENT = "app.kubernetes.io/component"
@@ -32,13 +34,19 @@ class JobTemplate:
     file: Path
     manifest: Mapping[str, Any]
 
+    @property
+    def marks(self) -> dict[str, str]:
+        """The labels that its Jobs share with those of no other installation."""
+        instance = self.manifest["metadata"].get("labels", {}).get(INSTANCE)
+        return {**MANAGED_BY, **({INSTANCE: instance} if instance else {})}
+
     def filled(self, name: str, arguments: Sequence[str]) -> dict[str, Any]:
         """The manifest of the process `name`: its command followed by `-m ARGUMENTS...`."""
         job = copy.deepcopy(dict(self.manifest))
         job["metadata"]["name"] = job_name(name)
         for marked in (job, job["spec"]["template"]):
             metadata = marked.setdefault("metadata", {})
-            metadata["labels"] = {**metadata.get("labels", {}), **MANAGED_BY, _COMPONENT: self.file.stem}
+            metadata["labels"] = {**metadata.get("labels", {}), **self.marks, _COMPONENT: self.file.stem}
             metadata["annotations"] = {**metadata.get("annotations", {}), TRUE_NAME: name}
         container = job["spec"]["template"]["spec"]["containers"][0]
         container["args"] = [*container.get("args", []), "-m", *arguments]
@@ -47,10 +55,11 @@ class JobTemplate:
 
 @dataclass(frozen=True, slots=True)
 class JobTemplates:
-    """The templates of a folder, all of one namespace: TRAINING.yaml starts the module workers.training."""
+    """The templates of a folder, all of one installation: TRAINING.yaml starts the module workers.training."""
 
     folder: Path
     namespace: str
+    marks: Mapping[str, str]  # labels of all their Jobs
     by_module: Mapping[str, JobTemplate]
 
     def of(self, module: str) -> JobTemplate:
@@ -70,7 +79,12 @@ def read_templates(folder: Path) -> JobTemplates:
     if len(namespaces) > 1:
         reason = f"its templates are of several namespaces ({', '.join(sorted(namespaces))})"
         raise BadInputError(str(folder), reason, remedy="give all of them one metadata.namespace")
-    return JobTemplates(folder, namespaces.pop(), found)
+    marks = [template.marks for template in found.values()]
+    if any(other != marks[0] for other in marks):
+        raise BadInputError(
+            str(folder), "its templates differ in their label", remedy=f"give all of them one {INSTANCE}"
+        )
+    return JobTemplates(folder, namespaces.pop(), marks[0], found)
 
 
 def job_name(name: str) -> str:

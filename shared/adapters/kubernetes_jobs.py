@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.adapters.job_states import Described, has_ended, judge, newest
-from shared.adapters.job_templates import MANAGED_BY, TRUE_NAME, job_name, read_templates
+from shared.adapters.job_templates import TRUE_NAME, job_name, read_templates
 from shared.adapters.kubernetes_api import KubernetesApi, Query, said
 from shared.domain.errors import BadInputError, StoreUnavailableError
 from shared.ports import Clock, Launched
@@ -26,7 +26,6 @@ _TAIL_LINES = 100
 _LOG_BYTES = 2**20  # bounds memory where lines are very long
 _ENDING_SECONDS = 20.0  # less than a lease: another launcher need not take over while this one waits
 _LOOK_SECONDS = 0.5
-_OURS: Query = [("labelSelector", ",".join(f"{label}={value}" for label, value in MANAGED_BY.items()))]
 _REFUSED = (400, 403, 404, 422)  # of a manifest; what the launcher itself may not do is told apart
 
 
@@ -45,6 +44,8 @@ class KubernetesLauncher:
         self._api = KubernetesApi()
         self._jobs = f"/apis/batch/v1/namespaces/{self._templates.namespace}/jobs"
         self._pods = f"/api/v1/namespaces/{self._templates.namespace}/pods"
+        marks = self._templates.marks.items()
+        self._ours: Query = [("labelSelector", ",".join(f"{label}={value}" for label, value in marks))]
         self._clock = clock
         self._sleep = sleep
         self._tails: dict[str, str] = {}  # by the pod's uid
@@ -70,9 +71,9 @@ class KubernetesLauncher:
     def status(self) -> dict[str, Launched]:
         """What became of every name that was launched and not deleted."""
         # Jobs first: pods that are newer than their Job's state only delay the news
-        jobs = [job for job in self._api.items(self._jobs, _OURS) if not _is_deleted(job)]
+        jobs = [job for job in self._api.items(self._jobs, self._ours) if not _is_deleted(job)]
         pods: dict[str, list[Described]] = defaultdict(list)
-        for pod in self._api.items(self._pods, _OURS):
+        for pod in self._api.items(self._pods, self._ours):
             pods[_owner(pod)].append(pod)
         tails: dict[str, str] = {}
         found: dict[str, Launched] = {}
@@ -117,10 +118,11 @@ class KubernetesLauncher:
         there: dict[str, Any] = json.loads(answer)
         if status == 404 or _is_deleted(there):
             raise StoreUnavailableError(f"the last Job {job} is still being deleted")
-        if there["metadata"].get("annotations", {}).get(TRUE_NAME) != name:
-            raise BadInputError(
-                f"Job {job}", "it is there, and no launcher has made it", remedy="delete it, or give it another name"
-            )
+        labels = there["metadata"].get("labels", {})
+        ours = self._templates.marks.items() <= labels.items()
+        if not ours or there["metadata"].get("annotations", {}).get(TRUE_NAME) != name:
+            reason = "it is there, and no launcher of this installation has made it"
+            raise BadInputError(f"Job {job}", reason, remedy="delete it, or give it another name")
 
     def _tail(self, pod: Described) -> str:
         """The last lines of a pod that has ended; empty where they are gone with its node."""

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import yaml
 
+from shared.wiring import COMPUTING
 from tests.chart.rendered import (
     CHART,
+    environment,
     every_case,
     find,
     jobs,
@@ -119,7 +121,16 @@ def test_job_templates_are_as_the_launcher_wants_them() -> None:
     assert pod.container["resources"]["limits"]["nvidia.com/gpu"] == 1
     (memory,) = (volume for volume in pod.spec["volumes"] if volume.get("emptyDir", {}).get("medium") == "Memory")
     assert {"name": memory["name"], "mountPath": "/dev/shm"} in pod.container["volumeMounts"]
-    assert pod.container["env"] == [{"name": "SHELVER_TRAINING_PROCESSES", "value": "1"}]
+    assert {"name": "SHELVER_TRAINING_PROCESSES", "value": "1"} in pod.container["env"]
+
+
+@every_case
+def test_what_computes_has_the_variables_of_processes_of_one_machine(case: str) -> None:
+    computing = [pod for pod in pods(rendered(case)) if pod.component.startswith(("training", "worker-"))]
+    assert len(computing) > 1
+    for pod in computing:
+        variables = environment(rendered(case), pod)
+        assert COMPUTING.items() <= variables.items()
 
 
 def test_a_pool_says_otherwise_than_all_of_them() -> None:

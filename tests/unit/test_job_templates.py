@@ -6,7 +6,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.adapters.job_templates import job_name, read_templates
+from shared.adapters.job_templates import MANAGED_BY, job_name, read_templates
 from shared.domain.errors import BadInputError
 
 TEMPLATE = """
@@ -88,4 +88,14 @@ def test_templates_are_of_one_namespace_and_a_missing_one_is_named(tmp_path: Pat
         read_templates(tmp_path).of("services.ingest")
     (tmp_path / "ingest.yaml").write_text(TEMPLATE.replace("shop", "other"))
     with pytest.raises(BadInputError, match=r"several namespaces \(other, shop\)"):
+        read_templates(tmp_path)
+
+
+def test_templates_are_of_one_installation(tmp_path: Path) -> None:
+    (tmp_path / "training.yaml").write_text(TEMPLATE.replace("team: vision", "app.kubernetes.io/instance: one"))
+    assert read_templates(tmp_path).marks == {**MANAGED_BY, "app.kubernetes.io/instance": "one"}
+    (tmp_path / "ingest.yaml").write_text(TEMPLATE)
+    with pytest.raises(
+        BadInputError, match=r"differ in their label; give all of them one app\.kubernetes\.io/instance"
+    ):
         read_templates(tmp_path)

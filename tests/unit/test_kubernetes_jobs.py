@@ -100,8 +100,25 @@ def test_lists_come_page_by_page(server: KubeServer, launcher: KubernetesLaunche
 def test_the_jobs_of_others_are_left_alone(server: KubeServer, launcher: KubernetesLauncher) -> None:
     server.jobs["train-a-1"] = {"metadata": {"name": "train-a-1", "uid": "u"}, "spec": {}}
     assert launcher.status() == {}
-    with pytest.raises(BadInputError, match="Job train-a-1: it is there, and no launcher has made it"):
+    with pytest.raises(BadInputError, match="Job train-a-1: it is there, and no launcher of this"):
         launcher.launch("train-a-1", RUN)
+
+
+def test_two_installations_of_a_namespace_leave_each_others_jobs_alone(server: KubeServer, tmp_path: Path) -> None:
+    launchers = []
+    for instance in ("one", "two"):
+        folder = tmp_path / instance
+        folder.mkdir()
+        template = TEMPLATE.replace("team: vision", f"app.kubernetes.io/instance: {instance}")
+        (folder / "training.yaml").write_text(template)
+        launchers.append(KubernetesLauncher(folder))
+    for launcher, name in zip(launchers, ("train-a-1", "train-b-1"), strict=True):
+        launcher.launch(name, RUN)
+    for launcher, name in zip(launchers, ("train-a-1", "train-b-1"), strict=True):
+        server.pod(name, f"{name}-x", phase="Running")
+        assert launcher.status() == {name: Launched(name, "running")}
+    with pytest.raises(BadInputError, match="Job train-a-1: it is there, and no launcher of this installation"):
+        launchers[1].launch("train-a-1", RUN)
 
 
 def test_deleting_waits_for_the_pod(server: KubeServer, launcher: KubernetesLauncher) -> None:

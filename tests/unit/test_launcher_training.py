@@ -15,7 +15,7 @@ from shared.domain.errors import BadInputError, FailedError, NotFoundError
 from shared.domain.records import EnsembleVersion
 from shared.packs import Manifest, read_index
 from shared.ports import Launched, Objects, Stores
-from shared.settings import Settings
+from shared.settings import LauncherSettings, Settings
 from shared.training_progress import TrainingProgress
 
 TINY = """
@@ -83,6 +83,7 @@ class Bench:
         self.manifest = make_dataset(self.stores.objects)
         self.launcher = FakeLauncher(self.stores.objects)
         self.reports: list[TrainingProgress] = []
+        self.pauses: list[float] = []
 
     def train(self, ensemble: Ensemble, members: Sequence[str] | None = None) -> EnsembleVersion | None:
         return train(
@@ -94,7 +95,7 @@ class Bench:
             members,
             self.reports.append,
             clock=lambda: 5.0,
-            sleep=lambda _: None,
+            sleep=self.pauses.append,
         )
 
     def run_of(self, member: str) -> str:
@@ -109,6 +110,12 @@ def shop(tmp_path: Path, make_dataset: Callable[..., Manifest]) -> Bench:
 @pytest.fixture
 def ensemble() -> Ensemble:
     return ensemble_file.parse(TINY, "tiny.yaml", ensemble_file.architectures())
+
+
+def test_an_api_server_is_asked_less_often_than_processes_of_this_machine(shop: Bench, ensemble: Ensemble) -> None:
+    shop.settings = replace(shop.settings, launcher=LauncherSettings(templates="jobs", poll_seconds=7))
+    assert shop.train(ensemble) is not None
+    assert set(shop.pauses) == {7}
 
 
 def test_all_members_are_trained_parents_first_and_one_at_a_time(shop: Bench, ensemble: Ensemble) -> None:
