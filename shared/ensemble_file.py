@@ -14,7 +14,18 @@ import yaml
 from shared import member_file
 from shared.domain import ensemble_rules as rules
 from shared.domain import views as domain_views
-from shared.domain.ensemble import Axis, Ensemble, ImagePolicy, Mean, Means, Member, ProductPolicy, Split
+from shared.domain.ensemble import (
+    ONE_CATEGORY_POLICIES,
+    Axis,
+    Ensemble,
+    ImagePolicy,
+    Mean,
+    Means,
+    Member,
+    ProductPolicy,
+    Split,
+    Task,
+)
 from shared.domain.errors import BadInputError
 from shared.yaml_nodes import Value, read
 
@@ -41,6 +52,10 @@ defaults:
   as_published: false
   head: own                               # of timm; or average, max, flatten, {kind: conv1x1, channels: N}
   trains: all                             # or head, or names of modules
+  labels: all                             # or {least: N, most: M}: those of so many products (multilabel)
+  class_weights: none                     # or balanced (multilabel)
+  sampling: uniform                       # or balanced: rare labels more often (multilabel)
+  features: computed
 views: [plain, hflip]
 means: {order: [views, members, images], views: arithmetic, members: arithmetic, images: arithmetic, weights: {}}
 duplicates: {images: unique, products: unique}
@@ -52,7 +67,6 @@ _POWERS = {"arithmetic": 1.0, "geometric": 0.0, "harmonic": -1.0}
 _PLURALITY = "plurality"
 _KEYS = ("name", "task", "blend", "splits", "defaults", "members", "views", "means", "combinations", "duplicates")
 _AXES = ("views", "members", "images")
-_TASKS = ("multiclass", "multilabel")
 
 
 def load(path: Path) -> Ensemble:
@@ -79,7 +93,7 @@ def parse(text: str, where: str, architectures: Mapping[str, tuple[str, ...]]) -
     """The ensemble of `text`; `where` names it in errors, `architectures` maps timm names to their weights' tags."""
     top = read(where, text).mapping(_KEYS, ("name", "splits", "members"))
     table = read("the built-in defaults", DEFAULTS).mapping()
-    _task(top.get("task", table["task"]))
+    task = cast(Task, top.get("task", table["task"]).choice(get_args(Task)))
     blend = top.get("blend", table["blend"]).number(0.0, 1.0, below=True)
     splits = {name: _split(value, blend) for name, value in top["splits"].entries("split").items()}
     layers = [table["defaults"], *([top["defaults"]] if "defaults" in top else [])]
@@ -89,16 +103,18 @@ def parse(text: str, where: str, architectures: Mapping[str, tuple[str, ...]]) -
     places = {name: place for phases in made.values() for name, (place, _) in phases.items()}
     members = {name: one for phases in made.values() for name, (_, one) in phases.items()}
     _check_graph(members, places)
+    for name, one in members.items():
+        member_file.check_task(one, task, places[name])
     duplicates = _over(top.get("duplicates"), table["duplicates"])
     return Ensemble(
         name=top["name"].name(),
-        task="multiclass",
+        task=task,
         splits=splits,
         members=members,
         views=_views(top.get("views", table["views"])),
-        means=_means(_over(top.get("means"), table["means"]), members),
+        means=_means(_over(top.get("means"), table["means"]), members, task),
         combinations=_combinations(top.get("combinations"), tuple(entries), members),
-        image_duplicates=cast(ImagePolicy, duplicates["images"].choice(get_args(ImagePolicy))),
+        image_duplicates=_image_policy(duplicates["images"], task),
         product_duplicates=cast(ProductPolicy, duplicates["products"].choice(get_args(ProductPolicy))),
     )
 
@@ -134,9 +150,11 @@ def architectures() -> dict[str, tuple[str, ...]]:
     return {name: tuple(tags) for name, *tags in (line.split() for line in lines)}
 
 
-def _task(value: Value) -> None:
-    if value.choice(_TASKS) != "multiclass":
-        raise value.error("multilabel is not supported by this version", "use multiclass")
+def _image_policy(value: Value, task: Task) -> ImagePolicy:
+    policy = cast(ImagePolicy, value.choice(get_args(ImagePolicy)))
+    if task == "multilabel" and policy in ONE_CATEGORY_POLICIES:
+        raise value.error(f"{policy} is of one category per product", "write none, unique, majority or l1")
+    return policy
 
 
 def _split(value: Value, blend: float) -> Split:
@@ -178,7 +196,7 @@ def _views(value: Value) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _means(keys: dict[str, Value], members: Collection[str]) -> Means:
+def _means(keys: dict[str, Value], members: Collection[str], task: Task) -> Means:
     order = [item.choice(_AXES) for item in keys["order"].items()]
     if sorted(order) != sorted(_AXES):
         raise keys["order"].error("names each of views, members and images once", "write [views, members, images]")
@@ -186,14 +204,16 @@ def _means(keys: dict[str, Value], members: Collection[str]) -> Means:
     return Means(
         order=cast(tuple[Axis, Axis, Axis], tuple(order)),
         views=_mean(keys["views"]),
-        members=_mean_of_members(keys["members"]),
+        members=_mean_of_members(keys["members"], task),
         images=_mean(keys["images"]),
         weights={name: value.number(0.0, above=True) for name, value in weights.items()},
     )
 
 
-def _mean_of_members(value: Value) -> Mean:
+def _mean_of_members(value: Value, task: Task) -> Mean:
     if not value.is_mapping and value.choice((*_POWERS, _PLURALITY)) == _PLURALITY:
+        if task == "multilabel":
+            raise value.error("a vote is for one category", "write arithmetic, geometric or harmonic")
         return Mean(votes=True)
     return _mean(value)
 

@@ -14,6 +14,7 @@ from shared.dumps import Dump, blocks
 from shared.packs import Manifest, read_manifest, read_taxonomy
 from shared.ports import Objects, Stores
 from shared.split_tables import ensure_tables
+from shared.training_requests import check_task
 from shared.weights import read_shapes
 
 
@@ -30,6 +31,7 @@ def import_ensemble(
     if not manifest.taxonomy:
         remedy = "ingest one with --categories, the classes of the networks in their order"
         raise BadInputError(f"dataset {dataset}", "it has no category table", remedy=remedy)
+    check_task(manifest, ensemble.task)
     taxonomy = read_taxonomy(stores.objects, dataset)
     _check(ensemble, weights, taxonomy.classes)
     digests = {name: _digest(name, weights[name]) for name in ensemble.members}

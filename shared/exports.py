@@ -1,4 +1,7 @@
-"""A job's answers as files: one row per product in dump order, as CSV (a submission), NDJSON or Parquet."""
+"""A job's answers as files: one row per product in dump order, as CSV (a submission), NDJSON or Parquet.
+
+Of a multilabel ensemble a row has the labels answered instead of a category, in CSV separated by spaces.
+"""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shared.domain import submission
+from shared.domain.ensemble import Task
 from shared.domain.records import Job, Outcome
 from shared.domain.submission import Answer
 from shared.domain.taxonomy import Path, Taxonomy
@@ -32,6 +36,18 @@ _SCHEMA = pa.schema(
         pa.field("error", pa.string()),
     ]
 )
+
+
+_LABELS_SCHEMA = pa.schema(
+    [
+        pa.field("_id", pa.int64(), nullable=False),
+        pa.field("category_ids", pa.list_(pa.int64()), nullable=False),
+        pa.field("probabilities", pa.list_(pa.float64()), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("error", pa.string()),
+    ]
+)
+_LABELS_HEADER = ("_id", "category_ids")
 
 
 def stored_outcomes(jobs: Jobs, job: str, after: int = -1) -> Iterator[Outcome]:
@@ -77,20 +93,33 @@ def error_lines(jobs: Jobs, job: str, after: int = -1) -> Iterator[bytes]:
         after = page[-1].position
 
 
-def write(found: Iterable[Answer], combination: str, taxonomy: Taxonomy, form: str, file: BinaryIO) -> int:
+def write(
+    found: Iterable[Answer], combination: str, taxonomy: Taxonomy, form: str, file: BinaryIO, task: Task = "multiclass"
+) -> int:
     """Write answers as csv, ndjson or parquet; the number of rows."""
     if form == "parquet":
-        return _write_parquet(_rows(found, combination, taxonomy), file)
+        if task == "multilabel":
+            return _write_parquet(_label_rows(found, combination, taxonomy), file, _LABELS_SCHEMA)
+        return _write_parquet(_rows(found, combination, taxonomy), file, _SCHEMA)
     count = -1 if form == "csv" else 0  # its header is no row
-    for line in lines(found, combination, taxonomy, form):
+    for line in lines(found, combination, taxonomy, form, task):
         file.write(line)
         count += 1
     return count
 
 
-def lines(found: Iterable[Answer], combination: str, taxonomy: Taxonomy, form: str) -> Iterator[bytes]:
+def lines(
+    found: Iterable[Answer], combination: str, taxonomy: Taxonomy, form: str, task: Task = "multiclass"
+) -> Iterator[bytes]:
     """Answers as lines of csv, the header first, or ndjson."""
-    if form == "csv":
+    if task == "multilabel":
+        rows = _label_rows(found, combination, taxonomy)
+        if form == "csv":
+            yield ",".join(_LABELS_HEADER).encode() + b"\n"
+            yield from (b"%d,%s\n" % (row["_id"], " ".join(map(str, row["category_ids"])).encode()) for row in rows)
+        else:
+            yield from (json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
+    elif form == "csv":
         yield ",".join(submission.HEADER).encode() + b"\n"
         for answer in found:
             yield b"%d,%d\n" % (answer.product, answer.category_id)
@@ -116,6 +145,22 @@ def _rows(found: Iterable[Answer], combination: str, taxonomy: Taxonomy) -> Iter
         }
 
 
+def _label_rows(found: Iterable[Answer], combination: str, taxonomy: Taxonomy) -> Iterator[dict[str, Any]]:
+    """The labels answered, the most probable first; those of a product without an answer are the category filled in."""
+    for answer in found:
+        outcome = answer.outcome
+        answered = outcome is not None and not outcome.error
+        labels = outcome.predictions[combination]["labels"] if outcome is not None and answered else []
+        filled = [] if answered else [answer.category_id]
+        yield {
+            "_id": answer.product,
+            "category_ids": [int(taxonomy.category_ids[index]) for index, _ in labels] + filled,
+            "probabilities": [probability for _, probability in labels],
+            "source": outcome.source if outcome is not None and answered else "fill",
+            "error": outcome.error or None if outcome is not None else "no answer yet",
+        }
+
+
 def _decision(prediction: Mapping[str, Any], path: Path, taxonomy: Taxonomy) -> dict[str, Any]:
     """What was decided, and the path that may be used by that: of the category or of a node; none for review."""
     decision = prediction.get("decision")
@@ -128,11 +173,11 @@ def _decision(prediction: Mapping[str, Any], path: Path, taxonomy: Taxonomy) -> 
     return {"decision": decision, "decision_path": None}
 
 
-def _write_parquet(rows: Iterable[dict[str, Any]], file: BinaryIO) -> int:
+def _write_parquet(rows: Iterable[dict[str, Any]], file: BinaryIO, schema: pa.Schema) -> int:
     pending = iter(rows)
     count = 0
-    with pq.ParquetWriter(file, _SCHEMA, compression="zstd") as writer:
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
         while group := list(islice(pending, _ROW_GROUP)):
-            writer.write_table(pa.Table.from_pylist(group, schema=_SCHEMA))
+            writer.write_table(pa.Table.from_pylist(group, schema=schema))
             count += len(group)
     return count

@@ -2,7 +2,7 @@
 
 ```yaml
 head: average                                                               # or max, flatten; own: timm's
-head: {kind: conv1x1, channels: 512, dropout: 0.2, batch_norm: true}        # of every kind: dropout, batch_norm
+head: {kind: conv1x1, channels: 512, dropout: 0.2, batch_norm: true}        # of every kind: dropout, batch_norm, hidden
 trains: head                                                                # or all
 trains: [head, layer4]                                                      # modules by timm's names
 ```
@@ -14,7 +14,7 @@ from typing import Any, cast
 from shared.domain.ensemble import Head, HeadKind
 from shared.yaml_nodes import Value
 
-_KEYS = ("kind", "channels", "dropout", "batch_norm")
+_KEYS = ("kind", "channels", "dropout", "batch_norm", "hidden")
 
 
 def head(value: Value) -> Head:
@@ -30,6 +30,7 @@ def head(value: Value) -> Head:
         channels=keys["channels"].integer(1, 2**16) if kind == "conv1x1" else 0,
         dropout=keys["dropout"].number(0.0, 1.0, below=True) if "dropout" in keys else 0.0,
         batch_norm="batch_norm" in keys and keys["batch_norm"].boolean(),
+        hidden=keys["hidden"].integer(1, 2**16) if "hidden" in keys else 0,
     )
 
 
@@ -37,7 +38,7 @@ def render(given: Head) -> Any:
     """What `head` reads."""
     if given == Head():
         return "own"
-    return {key: value for key, value in asdict(given).items() if key != "channels" or given.kind == "conv1x1"}
+    return {key: value for key, value in asdict(given).items() if value or key in ("dropout", "batch_norm")}
 
 
 def trains(value: Value) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from shared.domain import states
 from shared.domain.digests import digest
+from shared.domain.ensemble import ONE_CATEGORY_POLICIES
 from shared.domain.errors import BadInputError, ConflictError, NotFoundError
 from shared.domain.records import EnsembleVersion, Job, JobOptions
 from shared.packs import read_manifest
@@ -169,6 +170,8 @@ def _not_since(reason: str, remedy: str) -> BadInputError:
 def _options(request: JobRequest, ensemble: EnsembleVersion) -> JobOptions:
     if request.chunk_images < 1:
         raise BadInputError("--chunk-images", f"{request.chunk_images} is not positive", remedy="the default is 4096")
+    if request.keep_scores and ensemble.document["task"] == "multilabel":
+        raise BadInputError("--keep-scores", "what is kept is of one category per product", remedy="leave it out")
     return JobOptions(
         image_duplicates=_policy(request.image_duplicates, ensemble, "image_duplicates", IMAGE_POLICIES),
         product_duplicates=_policy(request.product_duplicates, ensemble, "product_duplicates", PRODUCT_POLICIES),
@@ -185,6 +188,8 @@ def _policy(asked: str | None, ensemble: EnsembleVersion, name: str, known: tupl
         return str(ensemble.document[name]) if ensemble.duplicate_table else "none"
     if asked not in known:
         raise BadInputError(where, f"there is no policy '{asked}'", remedy=f"one of {', '.join(known)}")
+    if ensemble.document["task"] == "multilabel" and asked in ONE_CATEGORY_POLICIES:
+        raise BadInputError(where, f"{asked} is of one category per product", remedy="use unique, majority or l1")
     if asked != "none" and not ensemble.duplicate_table:
         raise BadInputError(where, f"the ensemble '{ensemble.name}' has no duplicate table", remedy="use none")
     return asked

@@ -11,6 +11,11 @@ def categories(dataset: str) -> str:
     return f"datasets/{dataset}/categories.csv"
 
 
+def label_sets(dataset: str) -> str:
+    """The label sets of a multilabel dataset."""
+    return f"datasets/{dataset}/label_sets.parquet"
+
+
 def dataset_prefix(dataset: str) -> str:
     """Everything of one dataset."""
     return f"datasets/{dataset}/"

@@ -1,11 +1,11 @@
 """One member of an ensemble file: its keys over the file's defaults over the built-in ones, and back to plain keys."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from typing import Any, cast, get_args
 
 from shared import head_keys, training_keys
-from shared.domain.ensemble import Fit, Init, Input, Member, Schedule, Split
+from shared.domain.ensemble import Fit, Init, Input, LabelRange, Member, Schedule, Split, Task
 from shared.domain.ensemble_rules import default_seed, nearest
 from shared.yaml_nodes import Value
 
@@ -28,6 +28,10 @@ _SHARED = (
     "as_published",
     "head",
     "trains",
+    "labels",
+    "class_weights",
+    "sampling",
+    "features",
     "model",
     "split",
     "epochs",
@@ -48,6 +52,8 @@ _PLAIN = (
 _INPUT = ("size", "fit", "interpolation", "antialias", "pad_colour", "mean", "std")
 _LATER = ("joint",)
 _NO_PHASES = ("phases", "init", "split", "model", "input", "head", "seed", "as_published")
+_OF_LABELS = ("labels", "class_weights", "sampling")
+_USUAL = (LabelRange(), "none", "uniform")
 _MOMENTUM = next(cast(float, field.default) for field in fields(Member) if field.name == "momentum")
 
 
@@ -93,7 +99,19 @@ def member(
         early_stopping=_early_stopping(keys["early_stopping"]),
         head=head_keys.head(keys["head"]),
         trains=head_keys.trains(keys["trains"]),
+        labels=_labels(keys["labels"]),
+        class_weights=cast(Any, keys["class_weights"].choice(("none", "balanced"))),
+        sampling=cast(Any, keys["sampling"].choice(("uniform", "balanced"))),
+        features=cast(Any, keys["features"].choice(("computed",))),
     )
+
+
+def check_task(member: Member, task: Task, place: Value) -> None:
+    """Refuse what only the members of multilabel ensembles have."""
+    asked = (member.labels, member.class_weights, member.sampling)
+    for key, value, usual in zip(_OF_LABELS, asked, _USUAL, strict=True):
+        if task != "multilabel" and value != usual:
+            raise place.error(f"'{key}' is of label sets", "leave it out, or say task: multilabel")
 
 
 def phases(
@@ -138,6 +156,8 @@ def render(member: Member, split: str) -> dict[str, Any]:
         "precision": member.precision,
         "head": head_keys.render(member.head),
         "trains": list(member.trains) or "all",
+        "labels": {key: value for key, value in asdict(member.labels).items() if value} or "all",
+        **{key: getattr(member, key) for key in ("class_weights", "sampling", "features")},
         "init": {member.init.kind: member.init.name} if member.init.name else member.init.kind,
         "as_published": member.init.as_published,
     }
@@ -262,6 +282,17 @@ def _early_stopping(value: Value) -> int:
             raise value.error(f"unknown value '{found}'", "write {patience: EPOCHS}, or none")
         return 0
     return value.mapping(("patience",), ("patience",))["patience"].integer(1, 100_000)
+
+
+def _labels(value: Value) -> LabelRange:
+    if not value.is_mapping:
+        value.choice(("all",))
+        return LabelRange()
+    keys = value.mapping(("least", "most"))
+    found = LabelRange(**{key: number.integer(1, 2**31) for key, number in keys.items()})
+    if found.most and found.most < found.least:
+        raise value.error("no number is between these two", "write {least: 500}, {most: 499}, or a range")
+    return found
 
 
 def _precision(value: Value) -> Any:

@@ -12,7 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shared import layout
+from shared.domain import label_sets
 from shared.domain.errors import BadInputError, FailedError, NewerSchemaError, NotFoundError
+from shared.domain.label_sets import Classes, Labels
 from shared.domain.records import SCHEMA, Record
 from shared.domain.taxonomy import Taxonomy, parse
 from shared.ports import Objects
@@ -55,6 +57,7 @@ class Manifest(Record):
     repeated: int
     unrecognised: int = 0  # images in the packs that do not begin like a JPEG, PNG or WebP file
     taxonomy: str  # fingerprint of the category file's class order; empty without one
+    label_sets: int = 0  # distinct ones of a multilabel dataset; 0: a product has one category
     pack_bytes: int
     packs: tuple[PackRef, ...] = field(default=())
     bad: tuple[BadDocument, ...] = field(default=())
@@ -70,7 +73,7 @@ class PackIndex:
     product_id: Int64  # int64[n]
     offset: Int64  # int64[n]
     length: Int64  # int64[n]
-    category_id: Int64  # int64[n], NO_CATEGORY where the document has none
+    category_id: Int64  # int64[n], NO_CATEGORY where the document has none; of a multilabel dataset its set's number
     first_image: Int64  # int64[n + 1]
     image_offset: Int64  # int64[m]
     image_length: Int64  # int64[m]
@@ -199,6 +202,30 @@ def read_taxonomy(objects: Objects, dataset: str) -> Taxonomy:
     """The category table of a dataset that has one. Raises NotFoundError, and BadInputError for a damaged one."""
     key = layout.categories(dataset)
     return parse(objects.read(key), key)
+
+
+def read_label_sets(objects: Objects, manifest: Manifest) -> dict[int, Labels]:
+    """The label sets of a multilabel dataset by their numbers; none of another one. Raises NotFoundError."""
+    if not manifest.label_sets:
+        return {}
+    table = pq.ParquetFile(pa.BufferReader(objects.read(layout.label_sets(manifest.dataset)))).read(use_threads=False)
+    ids, labels = table.column("set_id").to_pylist(), table.column("category_ids").to_pylist()
+    return {number: tuple(of_set) for number, of_set in zip(ids, labels, strict=True)}
+
+
+def put_label_sets(objects: Objects, dataset: str, sets: Mapping[int, Labels]) -> None:
+    """Store what `read_label_sets` reads, where there are any; equal sets give equal bytes."""
+    if sets:
+        columns = [pa.array(list(sets), pa.int64()), pa.array([list(s) for s in sets.values()], pa.list_(pa.int64()))]
+        sink = BytesIO()
+        pq.write_table(pa.table(columns, names=["set_id", "category_ids"]), sink, compression="zstd")
+        objects.put(layout.label_sets(dataset), sink.getvalue())
+
+
+def read_classes(objects: Objects, manifest: Manifest, taxonomy: Taxonomy) -> Classes:
+    """What the category ids of a dataset's products name: its label sets, or rows of `taxonomy`."""
+    sets = read_label_sets(objects, manifest)
+    return label_sets.build(sets, taxonomy) if sets else taxonomy
 
 
 def read_index(objects: Objects, dataset: str, ref: PackRef) -> PackIndex:

@@ -13,8 +13,12 @@ from shared.domain.records import SCHEMA
 from shared.ports import Objects
 
 
-def put_member(objects: Objects, run: str, member: Member, *, classes: int, taxonomy: str) -> None:
+def put_member(
+    objects: Objects, run: str, member: Member, *, classes: int, taxonomy: str, labels: Sequence[int] = ()
+) -> None:
     """Write member.yaml: the member, its number of classes and the fingerprint of their order.
+
+    `labels`: the class indexes that it has learnt, of a multilabel dataset.
 
     What is symbolic in the member (mean and deviation) is filled in by trainings; of an import, by who loads it.
     """
@@ -23,9 +27,15 @@ def put_member(objects: Objects, run: str, member: Member, *, classes: int, taxo
         "run": run,
         "classes": classes,
         "taxonomy": taxonomy,
+        **({"labels": list(labels)} if labels else {}),
         "member": asdict(member),
     }
     objects.put(layout.run_file(run, "member.yaml"), to_yaml(document))
+
+
+def read_labels(objects: Objects, run: str) -> tuple[int, ...]:
+    """The class indexes that a member of a multilabel dataset has learnt, as `put_member` wrote them."""
+    return tuple(yaml.safe_load(objects.read(layout.run_file(run, "member.yaml"))).get("labels", ()))
 
 
 def put_manifest(objects: Objects, run: str, *, attempt: int, steps: int, files: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from shared.domain import duplicates, splits
 from shared.domain.digests import digest
 from shared.domain.ensemble import Split
 from shared.domain.taxonomy import Taxonomy
-from shared.packs import Manifest, read_indexes
+from shared.packs import Manifest, read_classes, read_indexes
 from shared.ports import Objects
 
 ALL = "all"
@@ -29,14 +29,15 @@ def ensure_tables(objects: Objects, manifest: Manifest, taxonomy: Taxonomy, want
         if not duplicate_tables.is_of(objects, layout.duplicate_table(manifest.dataset, name), source)
     }
     parts: dict[str, list[duplicates.DuplicateTable]] = {name: [] for name in missing}
+    table = read_classes(objects, manifest, taxonomy)
     for _, index in read_indexes(objects, manifest) if missing else ():
-        classes = taxonomy.index_of(index.category_id).astype(np.int32)
+        classes = table.index_of(index.category_id).astype(np.int32)
         for name, split in missing.items():
             counted = classes
             if split is not None:
                 part = splits.assign(split, index.product_id, index.first_image, index.image_md5)
                 counted = np.where(part == splits.TRAINING, classes, -1).astype(np.int32)
-            parts[name].append(duplicates.build(counted, index.first_image, index.image_md5, taxonomy.classes))
+            parts[name].append(duplicates.build(counted, index.first_image, index.image_md5, table.classes))
     for name, tables in parts.items():
         duplicate_tables.write(objects, manifest.dataset, name, duplicates.merge(tables), source=source)
     return layout.duplicate_table(manifest.dataset, ALL)

@@ -7,7 +7,7 @@ from typing import Any
 from shared.domain import ensemble_rules
 from shared.domain import runs as rules
 from shared.domain.digests import digest
-from shared.domain.ensemble import Ensemble, run_definition, run_id
+from shared.domain.ensemble import Ensemble, Task, run_definition, run_id
 from shared.domain.errors import BadInputError, ConflictError, NotFoundError
 from shared.domain.records import Run, Training
 from shared.domain.taxonomy import Taxonomy
@@ -33,6 +33,15 @@ def trainable(objects: Objects, dataset: str) -> Trainable:
             remedy="ingest it with --categories and labelled products",
         )
     return Trainable(manifest, read_taxonomy(objects, dataset))
+
+
+def check_task(manifest: Manifest, task: Task) -> None:
+    """Raise BadInputError where the labelled products of a dataset are not for this task."""
+    if manifest.labelled and bool(manifest.label_sets) != (task == "multilabel"):
+        has, other = ("label sets", "multilabel") if manifest.label_sets else ("one category each", "multiclass")
+        reason = f"its products have {has}, and the ensemble's task is {task}"
+        remedy = f"use an ensemble of task: {other}, or another dataset"
+        raise BadInputError(f"dataset {manifest.dataset}", reason, remedy=remedy)
 
 
 def choose(ensemble: Ensemble, members: Sequence[str] | None) -> tuple[str, ...]:
@@ -74,6 +83,7 @@ def request(
     `move_current`.
     """
     source = trainable(stores.objects, dataset)
+    check_task(source.manifest, ensemble.task)
     chosen = choose(ensemble, members)
     of_members = definitions(ensemble, source)
     for name in chosen:

@@ -62,6 +62,7 @@ class Colours(nn.Module):
 class Network:
     module: Colours
     input: Input = field(default_factory=lambda: Input(size=4, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)))
+    labels: tuple[int, ...] = ()
 
 
 def picture(*colours: tuple[int, int, int], side: int = 8) -> bytes:

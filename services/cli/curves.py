@@ -28,7 +28,8 @@ def curves(lines: Sequence[Mapping[str, Any]], *, colours: bool) -> list[str]:
         watch = [(line[over], line["watch"][of_watch]) for line in watched]
         return _plot(name, over, training, watch, colours)
 
-    return [plot("loss", "loss"), plot("accuracy", "image_top1")]
+    right = "image_top1" if all("image_top1" in line["watch"] for line in watched) else "image_exact"
+    return [plot("loss", "loss"), plot("accuracy", right)]
 
 
 def _plot(name: str, over: str, training: Points, watch: Points, colours: bool) -> str:

@@ -10,6 +10,7 @@ from services.cli.files import check_target, whole
 from services.cli.results import check_ended
 from services.cli.show import as_json, stdout, table
 from shared import labels as label_files
+from shared.domain.errors import BadInputError
 from shared.domain.records import Job
 from shared.packs import read_taxonomy
 
@@ -31,9 +32,12 @@ def evaluate(
     Example: shelver evaluate 0123456789abcdef --labels examples/grocery/test_labels.csv
     """
     session: Session = context.obj
+    row = session.stores.jobs.job(job)
     if html is not None:
         check_target(html)
-    found = evaluate_job(session, session.stores.jobs.job(job), labels)
+        if session.stores.runs.version(row.ensemble, row.version).document["task"] == "multilabel":
+            raise BadInputError("--html", "there is no page of label sets yet", remedy="use the text, or --json")
+    found = evaluate_job(session, row, labels)
     if html is not None:
         write_page(session, found, html)
     if json:
@@ -49,7 +53,8 @@ def evaluate_job(session: Session, job: Job, labels: Path) -> "Evaluation":
     check_ended(job)
     stores = session.stores
     version = stores.runs.version(job.ensemble, job.version)
-    known = label_files.read(labels, read_taxonomy(stores.objects, version.dataset))
+    sets = version.document["task"] == "multilabel"
+    known = label_files.read(labels, read_taxonomy(stores.objects, version.dataset), sets=sets)
     return judging.evaluate(stores.objects, stores.jobs, job, version, known)
 
 
@@ -66,6 +71,8 @@ def write_page(session: Session, found: "Evaluation", output: Path) -> None:
 
 def show_evaluation(found: "Evaluation") -> None:
     """The essential figures for people."""
+    if _show_labels(found):
+        return
     table(
         ["combination", "accuracy with duplicates", "without"],
         [[c.combination, c.with_duplicates or "-", c.without_duplicates or "-"] for c in found.combinations],
@@ -73,13 +80,36 @@ def show_evaluation(found: "Evaluation") -> None:
     )
     if found.detail is not None:
         _show_detail(found, found.detail)
+    _show_notes(found)
+
+
+def _show_notes(found: "Evaluation") -> None:
     for note in found.notes():
         stdout.print(note, markup=False)
 
 
+def _show_labels(found: "Evaluation") -> bool:
+    """The figures of a multilabel ensemble, if it is one."""
+    from services.reports.evaluation import LabelQuality
+
+    rows = []
+    for one in found.combinations:
+        of_both = (("with", one.quality_with_duplicates), ("without", one.quality_without_duplicates))
+        for duplicates, quality in of_both:
+            if isinstance(quality, LabelQuality):
+                macro = f"{quality.macro.f1:.3f} of {quality.macro.labels}"
+                rows.append([one.combination, duplicates, quality.micro_f1, macro, quality.accuracy])
+    if rows:
+        table(["combination", "duplicates", "micro F1", "macro F1, labels", "whole sets"], rows, empty="")
+        _show_notes(found)
+    return bool(rows)
+
+
 def _show_detail(found: "Evaluation", detail: "Detail") -> None:
+    from services.reports.quality import Quality
+
     quality = found.default.quality_with_duplicates or found.default.quality_without_duplicates
-    if quality is None:
+    if not isinstance(quality, Quality):
         return
     duplicates = "with" if detail.with_duplicates else "without"
     stdout.print(f"\n{detail.combination}, {duplicates} duplicates:", markup=False)

@@ -13,6 +13,9 @@ from shared.domain.fits import DECISIONS
 
 if TYPE_CHECKING:  # its libraries are slow to import
     from services.reports.fitted import Decided, Fitted
+    from services.reports.label_fitting import LabelFitted
+
+_LISTED = 10
 
 
 @app.command()
@@ -33,16 +36,22 @@ def fit(
 ) -> None:
     """Fit weights, temperature and thresholds on the holdout.
 
-    Cross-fitted: every figure is of products that were not fitted on. No network runs.
+    Cross-fitted: every figure is of products that were not fitted on. No network runs. Of a multilabel ensemble,
+    weights by particle swarm, and thresholds of labels; --accuracy says nothing there.
 
     Example: shelver fit grocery-small --least 20
     """
-    from services.reports import fitting
+    from services.reports import fitting, label_fitting
+    from services.reports.fitted import Fitted
 
     session: Session = context.obj
     version = find_version(session, ensemble, dataset)
     chosen = chosen_combination(version, combination)
-    found = fitting.fit(session.stores.objects, version, chosen, accuracy=accuracy, least=least)
+    found: Fitted | LabelFitted
+    if version.document["task"] == "multilabel":
+        found = label_fitting.fit(session.stores.objects, version, chosen, least=least)
+    else:
+        found = fitting.fit(session.stores.objects, version, chosen, accuracy=accuracy, least=least)
     made = None
     if apply:
         made = ensemble_versions.with_fit(
@@ -51,14 +60,37 @@ def fit(
     if json:
         as_json(found.plain() | {"applied": made.version if made else None})
         return
-    _show(found)
+    if isinstance(found, Fitted):
+        _show(found)
+    else:
+        _show_labels(found)
     if made:
         words = "is ready and current" if current else "is ready"
         stdout.print(f"ensemble {made.name}@{made.version} {words}", markup=False)
 
 
-def _show(found: "Fitted") -> None:
-    stdout.print(f"log loss of the networks of {found.combination}, in nats", markup=False)
+def _show_labels(found: "LabelFitted") -> None:
+    stdout.print(f"micro F1 of the networks of {found.combination}", markup=False)
+    _show_steps(found)
+    thresholds = found.fit.label_thresholds
+    if len(thresholds) == 1:
+        stdout.print(f"threshold: {thresholds[0]:.4f}", markup=False)
+    elif thresholds:
+        low, high = min(thresholds), max(thresholds)
+        stdout.print(f"thresholds: {low:.4f} to {high:.4f}, one for each of {len(thresholds)} labels", markup=False)
+    if found.without_positives:
+        words = ", ".join(map(str, found.without_positives[:_LISTED]))
+        more = ", ..." if len(found.without_positives) > _LISTED else ""
+        count = len(found.without_positives)
+        stdout.print(f"{count} labels that no product has keep 0.5: {words}{more}", markup=False)
+    before, after = found.macro
+    stdout.print(f"\nmicro F1 without the fit: {found.unfitted}; macro F1 {before:.4f}", markup=False)
+    stdout.print(f"micro F1 with it: {found.fitted}; macro F1 {after:.4f}", markup=False)
+    words = "that every member held out, and that share no image with training"
+    stdout.print(f"{found.products:,} products of {found.dataset} {words}", markup=False)
+
+
+def _show_steps(found: "Fitted | LabelFitted") -> None:
     table(
         ["", "without", "with", "gain", ""],
         [
@@ -69,9 +101,15 @@ def _show(found: "Fitted") -> None:
     )
     if found.no_weights:
         stdout.print(f"no weights: {found.no_weights}", markup=False)
+    if found.fit.weights:
+        words = ", ".join(f"{name} {weight:.3f}" for name, weight in found.fit.weights.items())
+        stdout.print(f"weights: {words}", markup=False)
+
+
+def _show(found: "Fitted") -> None:
+    stdout.print(f"log loss of the networks of {found.combination}, in nats", markup=False)
+    _show_steps(found)
     fit = found.fit
-    if fit.weights:
-        stdout.print(f"weights: {', '.join(f'{name} {w:.3f}' for name, w in fit.weights.items())}", markup=False)
     stdout.print(f"temperature: {fit.temperature:.3f}", markup=False)
     stdout.print(f"\ndecisions that are right with probability {fit.accuracy:g} or more", markup=False)
     table(

@@ -32,7 +32,7 @@ def export(
     context: typer.Context,
     job: Annotated[str, typer.Argument(help="A scoring job.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="File to write; - for standard output.")],
-    format: Annotated[Format, typer.Option(help="csv is a submission: _id,category_id.")] = Format.CSV,  # noqa: A002
+    format: Annotated[Format, typer.Option(help="csv is a submission: _id,category_id(s).")] = Format.CSV,  # noqa: A002
     combination: Annotated[
         str | None, typer.Option(help="Whose answers; the ensemble's last combination by default.")
     ] = None,
@@ -65,7 +65,7 @@ def export_job(
     manifest = read_manifest(stores.objects, job.dataset)
     found = exports.answers(stores.objects, stores.jobs, manifest, job, name, fill)
     with whole(output) as file:
-        return exports.write(found, name, taxonomy, form, file)
+        return exports.write(found, name, taxonomy, form, file, version.document["task"])
 
 
 def check_ended(job: Job) -> None:
@@ -111,7 +111,10 @@ def _read(path: Path) -> bytes:
 
 def _show_answer(answer: dict[str, Any]) -> None:
     prediction = answer["predictions"][answer["combination"]]
-    best = prediction["top"][:_BEST]
+    labels = prediction.get("labels")
+    best = labels or prediction["top"][:_BEST]
+    if labels == []:
+        stdout.print("no label is probable enough; the best ones:", markup=False)
     table(
         ["category", "name", "probability"],
         [[str(one["category_id"]), " / ".join(one["path"]), f"{one['probability']:.4f}"] for one in best],

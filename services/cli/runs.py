@@ -128,9 +128,12 @@ def _show_epochs(epochs: Sequence[Line]) -> None:
             ("loss", ".3f", ("loss",)),
             ("top-1", ".3f", ("accuracy",)),
             ("top-5", ".3f", ("top5",)),
+            ("first\nlabel", ".3f", ("first_label",)),
             ("watch\nloss", ".3f", ("watch", "loss")),
             ("image\ntop-1", ".3f", ("watch", "image_top1")),
             ("product\ntop-1", ".3f", ("watch", "product_top1")),
+            ("whole\nsets", ".3f", ("watch", "product_exact")),
+            ("micro\nF1", ".3f", ("watch", "micro_f1")),
             ("macro\nF1", ".3f", ("watch", "f1")),
             ("rate", ".2g", ("rate",)),
             ("images/s", ",.0f", ("images_per_second",)),
@@ -152,7 +155,7 @@ def _at(line: Mapping[str, Any], *path: str) -> Any:
 def _show_holdout(held: Mapping[str, Any]) -> None:
     if not held:
         return
-    products, top5, macro = held["products"], held.get("top5", {}), held.get("macro", {})
+    products, top5 = held["products"], held.get("top5", {})
     figures = [
         ("images", held["images"]),
         ("images, among the best 5", top5.get("images")),
@@ -163,9 +166,11 @@ def _show_holdout(held: Mapping[str, Any]) -> None:
     ]
     stdout.out()
     table(["holdout", "accuracy"], [[name, _share(figure)] for name, figure in figures if figure], empty="")
-    if macro.get("n"):
-        means = ", ".join(f"{name} {_number(macro[name], '.3f')}" for name in ("precision", "recall", "f1"))
-        stdout.print(f"products, mean over categories: {means} (n={macro['n']})", markup=False)
+    for what, key in (("all labels together", "micro"), ("mean over categories", "macro")):
+        found = held.get(key, {})
+        if found.get("n"):
+            figures_of = ", ".join(f"{name} {_number(found[name], '.3f')}" for name in ("precision", "recall", "f1"))
+            stdout.print(f"products, {what}: {figures_of} (n={found['n']})", markup=False)
 
 
 def _show_card(card: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from services.gateway.jobs import JobId, ended, own
 from services.gateway.models import Model
 from services.gateway.problems import RefusedError, answers
 from shared import exports, layout
-from shared.domain.ensemble import from_plain
+from shared.domain.ensemble import Task, from_plain
 from shared.domain.errors import BadInputError, NotFoundError
 from shared.domain.records import Job
 from shared.domain.submission import Answer
@@ -64,7 +64,8 @@ class PredictionView(Model):
     margin: float
     entropy: float
     top: list[Best]
-    nodes: list[Node]
+    nodes: list[Node] = Field(description="Of a multilabel ensemble none")
+    labels: list[Best] | None = Field(None, description="Of a multilabel ensemble those answered, the surest first")
     decision: str = Field("", description="accept, level 2, level 1 or review; empty without a fit")
 
 
@@ -144,9 +145,10 @@ class Source:
         self, job: Job, combination: str | None, fill: int | None, form: str, *, partial: bool, after: int | None
     ) -> Iterator[bytes]:
         """The rows as pieces of csv or ndjson, from bounded memory."""
-        taxonomy, name = self._judged(job, combination, fill)
+        taxonomy, name, task = self._judged(job, combination, fill)
         found = self._answers(job, name, fill, partial=partial, after=after)
-        return _pieces(exports.lines(found, name, taxonomy, form), skip=1 if after is not None and form == "csv" else 0)
+        rows = exports.lines(found, name, taxonomy, form, task)
+        return _pieces(rows, skip=1 if after is not None and form == "csv" else 0)
 
     def parquet(
         self, job: Job, combination: str | None, fill: int | None, *, partial: bool, after: int | None
@@ -154,13 +156,13 @@ class Source:
         """The file, made once and kept with the job."""
         if partial or after is not None:
             raise BadInputError("format", "parquet is one file of the whole", remedy="leave partial and after out")
-        taxonomy, name = self._judged(job, combination, fill)
+        taxonomy, name, task = self._judged(job, combination, fill)
         key = layout.job_export(job.id, f"{name}-{'refuse' if fill is None else fill}")
         objects = self._stores.objects
         if not objects.exists(key):
             found = self._answers(job, name, fill, partial=False, after=None)
             with tempfile.TemporaryFile() as file:
-                exports.write(found, name, taxonomy, "parquet", file)
+                exports.write(found, name, taxonomy, "parquet", file, task)
                 file.seek(0)
                 objects.put(key, iter(lambda: file.read(_BLOCK), b""))
         return self._blocks(key)
@@ -178,7 +180,7 @@ class Source:
         taxonomy = read_taxonomy(self._stores.objects, version.dataset)
         return OutcomeView(product=product, since=found[0].since, **outcome_view(found[0].plain(), taxonomy))
 
-    def _judged(self, job: Job, combination: str | None, fill: int | None) -> tuple[Taxonomy, str]:
+    def _judged(self, job: Job, combination: str | None, fill: int | None) -> tuple[Taxonomy, str, Task]:
         version = self._stores.runs.version(job.ensemble, job.version)
         ensemble = from_plain(version.document)
         if combination is not None and combination not in ensemble.combinations:
@@ -187,7 +189,7 @@ class Source:
         taxonomy = read_taxonomy(self._stores.objects, version.dataset)
         if fill is not None and fill not in taxonomy.category_ids:
             raise BadInputError("fill", f"category {fill} is not in the category table", remedy="name one of its ids")
-        return taxonomy, combination or ensemble.default_combination
+        return taxonomy, combination or ensemble.default_combination, ensemble.task
 
     def _answers(
         self, job: Job, combination: str, fill: int | None, *, partial: bool, after: int | None
@@ -250,6 +252,7 @@ def _prediction(plain: Mapping[str, Any], taxonomy: Taxonomy) -> PredictionView:
         decision=plain.get("decision", ""),
         path=list(taxonomy.paths[plain["class_index"]]),
         top=[best(*one) for one in plain["top"]],
+        labels=None if plain.get("labels") is None else [best(*one) for one in plain["labels"]],
         nodes=[
             Node(level=level + 1, name=taxonomy.nodes[level][node][-1], probability=probability)
             for level, (node, probability) in enumerate(plain["nodes"])

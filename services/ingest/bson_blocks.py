@@ -2,7 +2,8 @@
 as `bson_walk` does, and every other document goes to `bson_walk`, which alone decides what is bad.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 
 from services.ingest.bson_elements import INT32, MAX_DOCUMENT, MIN_DOCUMENT, DamagedError
 from services.ingest.bson_walk import RefusedError, Walked, walk
+from shared.domain.label_sets import Labels, set_id
 
 Int64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
@@ -73,11 +75,12 @@ class Products:
     """n products in a row with m images. Offsets are places in the buffer that was walked."""
 
     product_id: Int64  # int64[n]
-    category_id: Int64  # int64[n], 0 where there is none
+    category_id: Int64  # int64[n], 0 where there is none, the number of its set where there are several
     labelled: Bool  # bool[n], whether there is one
     images: Int64  # int64[n]
     image_offset: Int64  # int64[m], by product
     image_length: Int64  # int64[m]
+    labels: Mapping[int, Labels] = field(default_factory=dict)  # by row, of those that have a set
 
     def __len__(self) -> int:
         return len(self.product_id)
@@ -92,6 +95,7 @@ class Products:
             self.images[:count],
             self.image_offset[:images],
             self.image_length[:images],
+            {row: labels for row, labels in self.labels.items() if row < count},
         )
 
 
@@ -142,15 +146,18 @@ class _Found:
         self.product_id = np.zeros(count, dtype=np.int64)
         self.category_id = np.zeros(count, dtype=np.int64)
         self.labelled = np.zeros(count, dtype=np.bool_)
+        self.labels: dict[int, Labels] = {}
         nothing = np.zeros(0, dtype=np.int64)
         self.images: list[tuple[Int64, Int64, Int64]] = [(nothing, nothing, nothing)]  # rows, offsets, lengths
 
     def add(self, row: int, begin: int, walked: Walked) -> None:
         """A document at `begin` that was walked alone."""
-        product_id, category_id, offsets, lengths = walked
+        product_id, category, offsets, lengths = walked
         self.product_id[row] = product_id
-        self.labelled[row] = category_id is not None
-        self.category_id[row] = category_id or 0
+        self.labelled[row] = category is not None
+        if isinstance(category, tuple):
+            self.labels[row], category = category, set_id(category)
+        self.category_id[row] = category or 0
         self.images.append((np.full(len(offsets), row), np.array(offsets) + begin, np.array(lengths)))
 
     def products(self) -> Products:
@@ -158,7 +165,9 @@ class _Found:
         rows, offset, length = (np.concatenate(some) for some in zip(*self.images, strict=True))
         order = offset.argsort()
         images = np.bincount(rows, minlength=len(self.good))
-        return Products(self.product_id, self.category_id, self.labelled, images, offset[order], length[order])
+        return Products(
+            self.product_id, self.category_id, self.labelled, images, offset[order], length[order], self.labels
+        )
 
 
 def _walk_usual(data: memoryview, kind: int, rows: Int64, places: Int64, found: _Found) -> None:

@@ -3,12 +3,14 @@
 import re
 
 from services.ingest.bson_elements import INT32, INT64, NAMES, elements
+from shared.domain.label_sets import Labels, canonical
 
-START = re.compile(rb"[\x10\x12](?:_id|category_id)\x00|\x04imgs\x00")
+START = re.compile(rb"[\x10\x12](?:_id|category_id)\x00|\x04(?:imgs|category_ids)\x00")
 """What a product document begins with, right after its length."""
 
-Walked = tuple[int, int | None, list[int], list[int]]
-"""Product id, category id, and where each image lies in the buffer that was walked: offsets, lengths."""
+Walked = tuple[int, int | Labels | None, list[int], list[int]]
+"""Product id, category id or ids, and where each image lies in the buffer that was walked: offsets, lengths."""
+_NAMES = (b"_id", b"category_id", b"category_ids", b"imgs")
 
 
 class RefusedError(Exception):
@@ -23,7 +25,7 @@ def walk(data: bytes, start: int, end: int) -> Walked:
     found: dict[bytes, tuple[int, int, int]] = {}
     repeated = ""
     for kind, name, at, stop in elements(data, start, end):
-        if name in (b"_id", b"category_id", b"imgs"):
+        if name in _NAMES:
             repeated = name.decode() if name in found else repeated
             found[name] = kind, at, stop
     if repeated:
@@ -31,7 +33,11 @@ def walk(data: bytes, start: int, end: int) -> Walked:
     product_id = _integer(data, "_id", found.get(b"_id"))
     if product_id is None:
         raise RefusedError("_id is missing")
-    category_id = _integer(data, "category_id", found.get(b"category_id"))
+    category: int | Labels | None = _integer(data, "category_id", found.get(b"category_id"))
+    if b"category_ids" in found:
+        if category is not None:
+            raise RefusedError("it has both category_id and category_ids")
+        category = _labels(data, *found[b"category_ids"])
     if b"imgs" not in found:
         raise RefusedError("imgs is missing")
     kind, at, stop = found[b"imgs"]
@@ -40,7 +46,7 @@ def walk(data: bytes, start: int, end: int) -> Walked:
     images = _images(data, at, stop)
     if not images:
         raise RefusedError("it has no images")
-    return product_id, category_id, [at for at, _ in images], [length for _, length in images]
+    return product_id, category, [at for at, _ in images], [length for _, length in images]
 
 
 def _integer(data: bytes, name: str, element: tuple[int, int, int] | None) -> int | None:
@@ -51,6 +57,17 @@ def _integer(data: bytes, name: str, element: tuple[int, int, int] | None) -> in
         raise RefusedError(f"{name} is {NAMES[kind]}, not an int32 or int64")
     value: int = (INT32 if kind == 0x10 else INT64).unpack_from(data, at)[0]
     return value
+
+
+def _labels(data: bytes, kind: int, start: int, end: int) -> Labels:
+    if kind != 0x04:
+        raise RefusedError(f"category_ids is {NAMES[kind]}, not an array")
+    labels = []
+    for place, element in enumerate(elements(data, start, end)):
+        label = _integer(data, f"number {place} of category_ids", (element[0], *element[2:]))
+        if label is not None:
+            labels.append(label)
+    return canonical(labels)
 
 
 def _images(data: bytes, start: int, end: int) -> list[tuple[int, int]]:

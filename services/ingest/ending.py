@@ -4,7 +4,7 @@ Every step gives the same result again, so an ingest that dies here is ended by 
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b, sha256
 from io import BytesIO
 from typing import Any
@@ -15,9 +15,20 @@ import numpy.typing as npt
 from services.ingest.pack_writer import PackAccount
 from services.ingest.sources import Categories, Source
 from shared import layout
+from shared.domain import label_sets
 from shared.domain.errors import BadInputError
+from shared.domain.label_sets import Labels
 from shared.domain.records import Dataset, Ingest, ProductRow
-from shared.packs import NO_CATEGORY, BadDocument, Int64, Manifest, PackIndex, PackRef, index_to_parquet
+from shared.packs import (
+    NO_CATEGORY,
+    BadDocument,
+    Int64,
+    Manifest,
+    PackIndex,
+    PackRef,
+    index_to_parquet,
+    put_label_sets,
+)
 from shared.ports import Catalog, Objects
 
 _SORTED_RECORD = np.dtype([("id", "<i8"), ("content", "V16")])
@@ -37,6 +48,13 @@ def read_columns(objects: Objects, dataset: str, number: int) -> PackIndex:
             arrays["image_length"],
             arrays["image_md5"].view(">u8").reshape(-1, 2).astype(np.uint64),
         )
+
+
+def read_sets(objects: Objects, dataset: str, number: int) -> dict[int, Labels]:
+    """The label sets of a pack by their numbers."""
+    with np.load(BytesIO(objects.read(layout.ingest_columns(dataset, number)))) as arrays:
+        stored = arrays["sets"].tobytes() if "sets" in arrays else b"[]"  # none in those of earlier releases
+    return {number: tuple(labels) for number, labels in json.loads(stored)}
 
 
 def content_digests(index: PackIndex) -> npt.NDArray[Any]:
@@ -101,6 +119,10 @@ def close(
     if not bounds[-1]:
         raise _nothing(source, accounts)
     bad = _bad_documents(objects, source, ingest, accounts, products, bounds)
+    sets = label_sets.merge(read_sets(objects, dataset, account.number) for account in accounts)
+    if sets:
+        _refuse_mixture(objects, source, dataset, accounts, sets)
+    put_label_sets(objects, dataset, sets)
     refs, labelled = _write_indexes(objects, dataset, accounts, np.sort(products.repeated), bounds)
     if categories is not None:
         objects.put(layout.categories(dataset), categories.content)
@@ -113,12 +135,24 @@ def close(
         repeated=len(products.repeated) - int(np.count_nonzero(products.conflicting)),
         unrecognised=sum(account.unrecognised for account in accounts),
         taxonomy="" if categories is None else categories.taxonomy.fingerprint,
+        label_sets=len(sets),
         pack_bytes=ingest.pack_bytes,
         packs=tuple(refs),
         bad=tuple(bad),
     )
     publish(objects, catalog, manifest, now)
     return manifest
+
+
+def _refuse_mixture(
+    objects: Objects, source: Source, dataset: str, accounts: Sequence[PackAccount], sets: Mapping[int, Labels]
+) -> None:
+    numbers = np.array([*sets, NO_CATEGORY])
+    for account in accounts:
+        index = read_columns(objects, dataset, account.number)
+        for row in np.flatnonzero(~np.isin(index.category_id, numbers)):
+            reason = f"product {index.product_id[row]} has category_id, and others have category_ids"
+            raise BadInputError(source.name, reason, remedy="write category_ids: [ID, ...] for every product")
 
 
 def publish(objects: Objects, catalog: Catalog, manifest: Manifest, now: float) -> None:

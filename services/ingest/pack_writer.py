@@ -4,7 +4,7 @@ Worker processes import this module, so it stays clear of pyarrow.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import md5
 from io import BytesIO
@@ -18,6 +18,7 @@ from services.ingest.bson_walk import RefusedError
 from services.ingest.window import Window, find_start
 from shared import layout
 from shared.domain.errors import NotFoundError
+from shared.domain.label_sets import Labels
 from shared.domain.records import Record
 from shared.ports import Objects
 
@@ -92,6 +93,7 @@ class Columns:
         self.image_offset = bytearray()
         self.image_length = bytearray()
         self.image_md5 = bytearray()
+        self.sets: dict[int, Labels] = {}  # every label set of the pack, by its number
 
     def __len__(self) -> int:
         return len(self.product_id) // 8
@@ -104,7 +106,9 @@ class Columns:
 
     def to_npz(self) -> bytes:
         """As NumPy arrays of int64; an MD5 is two of them, as bytes."""
-        arrays: dict[str, Any] = {name: np.frombuffer(values, dtype=np.int64) for name, values in vars(self).items()}
+        columns = {name: values for name, values in vars(self).items() if name != "sets"}
+        arrays: dict[str, Any] = {name: np.frombuffer(values, dtype=np.int64) for name, values in columns.items()}
+        arrays["sets"] = np.frombuffer(json.dumps(list(self.sets.items())).encode(), dtype=np.uint8)
         sink = BytesIO()
         np.savez(sink, **arrays)
         return sink.getvalue()
@@ -188,13 +192,21 @@ class PackWalk:
         refused = products.labelled
         if self._categories is not None:
             refused = refused & ~np.isin(products.category_id, self._categories)
+            for row, labels in products.labels.items():
+                refused[row] = bool(self._unknown(labels))
         if not refused.any():
             return products, fault
         row = int(refused.argmax())
-        category_id = int(products.category_id[row])
+        name, given = "category_id", [int(products.category_id[row])]
+        if row in products.labels:
+            name, given = "category_ids", list(products.labels[row])
+        words = ", ".join(map(str, given if self._categories is None else self._unknown(given)))
         if self._categories is None:
-            return products.first(row), RefusedError(f"it has category_id {category_id}, {NO_CATEGORIES}")
-        return products.first(row), RefusedError(f"category_id {category_id} is not in the category file")
+            return products.first(row), RefusedError(f"it has {name} {words}, {NO_CATEGORIES}")
+        return products.first(row), RefusedError(f"{name} {words} is not in the category file")
+
+    def _unknown(self, labels: Iterable[int]) -> list[int]:
+        return [label for label in labels if label not in (self._rules.categories or ())]
 
     def _take(self, data: memoryview, places: Int64, products: Products) -> None:
         """Note the products, which lie in `data` from each place to the next."""
@@ -210,6 +222,8 @@ class PackWalk:
             image_length=products.image_length,
             image_md5=b"".join([md5(data[at : at + size]).digest() for at, size in pictures]),
         )
+        for row, labels in products.labels.items():
+            self.columns.sets[int(products.category_id[row])] = labels
         for row in np.flatnonzero(~_are_jpegs(data, products)).tolist():
             at, size = pictures[row]
             self.unrecognised += not is_picture(bytes(data[at : at + min(size, 12)]))

@@ -17,6 +17,7 @@ import numpy as np
 from services.ingest.ending import Products, clear, product_rows, publish
 from shared import labels as label_files
 from shared import layout
+from shared.domain import label_sets
 from shared.domain.errors import BadInputError, ConflictError
 from shared.domain.records import SCHEMA, Ingest
 from shared.ingest_requests import check_name
@@ -27,7 +28,9 @@ from shared.packs import (
     Manifest,
     PackIndex,
     index_to_parquet,
+    put_label_sets,
     read_indexes,
+    read_label_sets,
     read_manifest,
     read_taxonomy,
 )
@@ -81,7 +84,8 @@ def run(
     if not manifest.taxonomy:
         reason = "it was ingested without a category table"
         raise BadInputError(f"dataset {dataset}", reason, remedy="ingest it with --categories")
-    given = label_files.read(labels, read_taxonomy(objects, dataset), removals=True)
+    of_sets = bool(manifest.label_sets)
+    given = label_files.read(labels, read_taxonomy(objects, dataset), removals=True, sets=of_sets)
     changes = _changes(objects, manifest, given, report)
     order = Ingest(
         dataset=name,
@@ -163,6 +167,9 @@ def _make(stores: "Stores", manifest: Manifest, labels: Labels, name: str, repor
     objects.put(layout.relabelling(name), json.dumps({"schema": SCHEMA, "needs": sorted(needed)}).encode())
     objects.put(layout.categories(name), objects.read(layout.categories(manifest.dataset)))
 
+    sets = label_sets.merge([read_label_sets(objects, manifest), labels.sets])
+    put_label_sets(objects, name, sets)
+
     def written() -> Iterator[PackIndex]:
         nonlocal labelled, done
         for ref, before in read_indexes(objects, manifest):
@@ -182,6 +189,7 @@ def _make(stores: "Stores", manifest: Manifest, labels: Labels, name: str, repor
         fingerprint=products.fingerprint(),
         source=f"dataset {manifest.dataset}, relabelled by {Path(labels.where).name}",
         labelled=labelled,
+        label_sets=len(sets),
     )
     publish(objects, stores.catalog, made, now)
     return made

@@ -7,7 +7,7 @@ from services.ingest.bson_walk import START
 from shared.domain.errors import FailedError
 from shared.dumps import Reader
 
-_LONGEST_START = 13  # bytes of the longest match of START
+_LONGEST_START = 14  # bytes of the longest match of START
 
 
 def reader_of(read: Callable[[int], bytes]) -> Reader:

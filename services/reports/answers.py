@@ -85,7 +85,7 @@ def collect(
     classes = taxonomy.index_of(labels.category_id)
     places, sources = array("q"), array("b")
     both, single = ({name: _Columns() for name in names} for names in (combinations, combinations if alone else ()))
-    for outcome, place in _labelled(outcomes, labels):
+    for outcome, place in labelled(outcomes, labels):
         places.append(place)
         sources.append(NO_ANSWER if outcome.error else SOURCES.index(outcome.source))
         for columns, predictions in ((both, outcome.predictions), (single, outcome.model_only)):
@@ -102,7 +102,7 @@ def collect(
     )
 
 
-def _labelled(outcomes: Iterable[Outcome], labels: Labels) -> Iterator[tuple[Outcome, int]]:
+def labelled(outcomes: Iterable[Outcome], labels: Labels) -> Iterator[tuple[Outcome, int]]:
     """Outcomes of labelled products, each with its row of the labels."""
     remaining = iter(outcomes)
     while page := list(islice(remaining, _PAGE)):

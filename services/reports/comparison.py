@@ -13,6 +13,7 @@ from services.reports.holdout import Holdout, held_out_by
 from services.reports.ways import Way, judge
 from shared.domain import intervals
 from shared.domain.ensemble import Ensemble, ImagePolicy, Mean, Means, ProductPolicy, from_plain
+from shared.domain.errors import BadInputError
 from shared.domain.intervals import Accuracy
 from shared.domain.records import EnsembleVersion
 from shared.holdout_scores import VIEWS
@@ -108,6 +109,9 @@ def compare(objects: Objects, version: EnsembleVersion, combination: str = "") -
     scores or no such products, NotFoundError where the dataset is gone.
     """
     ensemble = from_plain(version.document)
+    if ensemble.task == "multilabel":
+        reason = "compare is of one category per product"
+        raise BadInputError(f"ensemble {version.name}", reason, remedy="see `shelver evaluate` and `shelver fit`")
     combination = combination or ensemble.default_combination
     members = ensemble.combinations[combination]
     shared = held_out_by(objects, version, members)

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.domain.digests import UInt64
+from shared.domain.label_sets import Classes, LabelSets
 from shared.domain.taxonomy import Taxonomy
-from shared.packs import Manifest, read_indexes, read_taxonomy
+from shared.packs import Manifest, read_classes, read_indexes, read_taxonomy
 from shared.ports import Objects
 
 Int32 = npt.NDArray[np.int32]
@@ -31,12 +32,13 @@ class Contents:
     manifest: Manifest
     taxonomy: Taxonomy | None  # None without categories
     product_id: Int64  # int64[n]
-    class_index: Int32  # int32[n], -1 without a category
+    class_index: Int32  # int32[n], -1 without a category; of a multilabel dataset the row of its set
     first_image: Int64  # int64[n + 1]
     md5: UInt64  # uint64[m, 2]
     pack: Int32  # int32[m]
     offset: Int64  # int64[m]
     length: Int64  # int64[m]
+    sets: LabelSets | None = None  # of a multilabel dataset
     product_of: Int32 = field(init=False)  # int32[m]
 
     def __post_init__(self) -> None:
@@ -55,8 +57,15 @@ class Contents:
 
     @property
     def classes(self) -> int:
-        """Number of categories in the table."""
-        return 0 if self.taxonomy is None else self.taxonomy.classes
+        """Number of categories in the table, or of label sets."""
+        table = self.sets or self.taxonomy
+        return 0 if table is None else table.classes
+
+    @property
+    def said(self) -> Int32:
+        """The category of every labelled product, or each of its labels: int32[k], rows of the category table."""
+        labelled = self.class_index[self.class_index >= 0]
+        return labelled if self.sets is None else self.sets.entries(labelled)[1]
 
 
 def taxonomy_of(objects: Objects, manifest: Manifest) -> Taxonomy | None:
@@ -67,6 +76,7 @@ def taxonomy_of(objects: Objects, manifest: Manifest) -> Taxonomy | None:
 def read(objects: Objects, manifest: Manifest, report: Report) -> Contents:
     """Read every pack index of a dataset; `report` counts packs."""
     taxonomy = taxonomy_of(objects, manifest)
+    classes = None if taxonomy is None else read_classes(objects, manifest, taxonomy)
     products, images = manifest.products, manifest.images
     product_id, category = np.empty(products, np.int64), np.empty(products, np.int64)
     counts = np.empty(products, np.int64)
@@ -86,8 +96,9 @@ def read(objects: Objects, manifest: Manifest, report: Report) -> Contents:
     return Contents(
         manifest=manifest,
         taxonomy=taxonomy,
+        sets=classes if isinstance(classes, LabelSets) else None,
         product_id=product_id,
-        class_index=classes_of(taxonomy, category),
+        class_index=classes_of(classes, category),
         first_image=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         md5=md5,
         pack=pack,
@@ -96,8 +107,8 @@ def read(objects: Objects, manifest: Manifest, report: Report) -> Contents:
     )
 
 
-def classes_of(taxonomy: Taxonomy | None, category_id: Int64) -> Int32:
+def classes_of(classes: Classes | None, category_id: Int64) -> Int32:
     """Class index of each product, -1 without a category: int64[n] -> int32[n]."""
-    if taxonomy is None:
+    if classes is None:
         return np.full(len(category_id), -1, dtype=np.int32)
-    return taxonomy.index_of(category_id).astype(np.int32)
+    return classes.index_of(category_id).astype(np.int32)

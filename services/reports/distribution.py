@@ -33,7 +33,10 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Categories:
-    """Products per category. Least, median, most and Gini are over the categories that have products."""
+    """Products per category; one of a multilabel dataset counts in each of its own.
+
+    Least, median, most and Gini are over the categories that have products.
+    """
 
     categories: int
     without_products: int
@@ -41,7 +44,7 @@ class Categories:
     median: float
     most: int
     gini: float  # 0: all equal, towards 1: one holds all
-    largest_tenth: float  # share of the labelled products in the largest 10 % of categories with products
+    largest_tenth: float  # share of the labels in the largest 10 % of categories with products
     levels: tuple[Level, ...]
     top: tuple[CategoryCount, ...]
     bottom: tuple[CategoryCount, ...]  # fewest products first, of those that have any
@@ -54,7 +57,7 @@ def describe_categories(contents: Contents) -> Categories | None:
     taxonomy = contents.taxonomy
     if taxonomy is None:
         return None
-    labelled = contents.class_index[contents.class_index >= 0]
+    labelled = contents.said
     counts = np.bincount(labelled, minlength=taxonomy.classes)
     order = np.argsort(-counts, kind="stable")
     filled = order[counts[order] > 0]

@@ -7,20 +7,42 @@ from services.reports.confidence import Calibration, Coverage
 from services.reports.provenance import MemberAccount, Timings
 from services.reports.quality import Category, Quality
 from shared.domain import states
-from shared.domain.intervals import Accuracy
+from shared.domain.intervals import Accuracy, Average
 from shared.domain.records import SCHEMA
 
 
 @dataclass(frozen=True, slots=True)
+class LabelScores:
+    """Precision, recall and F1 over `labels` labels of n products."""
+
+    precision: float
+    recall: float
+    f1: float
+    labels: int
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class LabelQuality:
+    """The figures of a combination of a multilabel ensemble; a product with an error answers no label."""
+
+    accuracy: Accuracy  # whole sets
+    first: Accuracy  # products that have their most probable label
+    micro: LabelScores  # all labels together
+    micro_f1: Average  # its F1 with the interval
+    macro: LabelScores  # means over the labels that occur
+
+
+@dataclass(frozen=True, slots=True)
 class CombinationFigures:
-    """One combination's figures; None where the job has nothing to judge by."""
+    """One combination's figures; None where the job has nothing to judge by. Of label sets, right is a whole set."""
 
     combination: str
     trained: int  # labelled products that are left out because it was trained on them
     with_duplicates: Accuracy | None
     without_duplicates: Accuracy | None
-    quality_with_duplicates: Quality | None
-    quality_without_duplicates: Quality | None
+    quality_with_duplicates: Quality | LabelQuality | None
+    quality_without_duplicates: Quality | LabelQuality | None
 
 
 @dataclass(frozen=True, slots=True)

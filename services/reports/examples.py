@@ -213,4 +213,6 @@ def _times(seen: Survey, one: int) -> Sequence[str]:
 
 def _name(contents: Contents, class_index: int) -> str:
     assert contents.taxonomy is not None  # a product has a class
-    return " / ".join(contents.taxonomy.paths[class_index])
+    if contents.sets is None:
+        return " / ".join(contents.taxonomy.paths[class_index])
+    return ", ".join(" / ".join(contents.taxonomy.paths[label]) for label in contents.sets.of(class_index)) or "none"

@@ -6,17 +6,19 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from shared import duplicate_tables, layout
+from shared import duplicate_tables, layout, run_files
 from shared.domain import duplicates, ensemble_rules, means
 from shared.domain.duplicates import Decisions
 from shared.domain.ensemble import Ensemble, ImagePolicy, Means, ProductPolicy, from_plain
 from shared.domain.errors import NotFoundError
 from shared.domain.fits import SOURCES
+from shared.domain.label_sets import LabelSets
 from shared.domain.records import EnsembleVersion
 from shared.holdout_scores import VIEWS, Block, Shared
-from shared.packs import read_indexes, read_manifest, read_taxonomy
+from shared.packs import read_classes, read_indexes, read_manifest, read_taxonomy
 from shared.ports import Objects
 
+Bool = npt.NDArray[np.bool_]
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
 UInt64 = npt.NDArray[np.uint64]
@@ -51,15 +53,33 @@ class Holdout:
         self._shared = shared
         self._members = list(members)
         self.taxonomy = read_taxonomy(objects, version.dataset)
+        classes = read_classes(objects, read_manifest(objects, version.dataset), self.taxonomy)
+        self._sets = classes if isinstance(classes, LabelSets) else None
+        self._learnt = np.stack([self._learnt_by(objects, version.runs[member]) for member in members])
         ensemble: Ensemble = from_plain(version.document)
         key = layout.duplicate_table(version.dataset, ensemble.members[members[0]].split.digest)
         try:
-            self._table = duplicate_tables.read(objects, key, self.taxonomy.classes)
+            self._table = duplicate_tables.read(objects, key, classes.classes)
         except NotFoundError:
             raise NotFoundError(
                 f"there is no {key}; `shelver train` the ensemble's file again, which makes it"
             ) from None
         self.first_image, self.image_md5 = _whole_products(objects, version.dataset, shared.product_id)
+
+    @property
+    def sets(self) -> LabelSets:
+        """The label sets of a multilabel dataset."""
+        assert self._sets is not None
+        return self._sets
+
+    @property
+    def learnt(self) -> Bool:
+        """Which labels each member has learnt: bool[members, labels]."""
+        return self._learnt
+
+    def _learnt_by(self, objects: Objects, run: str) -> Bool:
+        labels = run_files.read_labels(objects, run) if self._sets is not None else ()
+        return np.isin(np.arange(self.taxonomy.classes), labels or np.arange(self.taxonomy.classes))
 
     def parts(self, policies: Iterable[Policy]) -> Iterator["Part"]:
         """All products of which an image can be decoded, in dump order, some at a time."""
@@ -71,7 +91,8 @@ class Holdout:
                 policy: duplicates.decide(self._table, *policy, starts, self.image_md5[first:last], None)
                 for policy in distinct
             }
-            part = Part(block, self._shared, self._members, starts, decisions)
+            learnt = None if self._sets is None else self._learnt
+            part = Part(block, self._shared, self._members, starts, decisions, learnt)
             if len(part.rows):
                 yield part
 
@@ -86,7 +107,10 @@ class Part:
         members: Sequence[str],
         starts: Int64,
         decisions: Mapping[Policy, Decisions],
+        learnt: Bool | None = None,
     ) -> None:
+        """`learnt` bool[members, labels], of a multilabel ensemble."""
+        self._learnt = learnt
         decoded = ~np.isnan(block.scores[:, :, 0, 0]).any(axis=1)
         lengths = np.diff(shared.first_image[block.products.start : block.products.stop + 1])
         product = np.repeat(np.arange(len(lengths)), lengths)[decoded]
@@ -137,9 +161,11 @@ class Part:
         members = [self._members.index(name) for name in mix.members]
         views = [VIEWS.index(name) for name in mix.views]
         given = mix.weights or [mix.means.weights.get(name, 1.0) for name in mix.members]
-        weights = np.array(given)
+        weights = np.array(given, dtype=np.float64)
         if not (weights > 0).any():
             weights = np.ones(len(weights))  # a single member of weight 0 is asked alone
+        if self._learnt is not None:
+            weights = means.of_labels(weights, self._learnt[members])
         return means.combine(scores[:, members][:, :, views], self._first_image, mix.means, weights)
 
 

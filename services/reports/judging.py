@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from services.reports import confidence, provenance, quality
+from services.reports import confidence, label_judging, provenance, quality
 from services.reports.answers import NO_ANSWER, SOURCES, Answers, Bool, Int8, Int32, Int64, Judged, collect
 from services.reports.confidence import Coverage
 from services.reports.evaluation import CombinationFigures, Detail, Evaluation, Mistake, Pair, SourceFigures
+from services.reports.label_judging import LabelJudged
 from services.reports.seen import Seen, compare
 from shared.domain import intervals
 from shared.domain.ensemble import from_plain
@@ -33,7 +34,9 @@ def evaluate(objects: Objects, jobs: Jobs, job: Job, version: EnsembleVersion, l
     ensemble = from_plain(version.document)
     taxonomy = read_taxonomy(objects, version.dataset)
     alone = not job.options.skip_decided
-    judged = collect(stored_outcomes(jobs, job.id), labels, taxonomy, list(ensemble.combinations), alone=alone)
+    of_labels = ensemble.task == "multilabel"
+    collected = label_judging.collect if of_labels else collect
+    judged = collected(stored_outcomes(jobs, job.id), labels, taxonomy, list(ensemble.combinations), alone=alone)
     if not len(judged):
         raise _nothing(jobs, job)
     seen = compare(objects, job, version, ensemble, labels.product_id).take(judged.label)
@@ -59,7 +62,9 @@ def evaluate(objects: Objects, jobs: Jobs, job: Job, version: EnsembleVersion, l
         skipped_decided=not alone,
         own_dataset=job.dataset_fingerprint == version.dataset_fingerprint,
         combinations=tuple(_combination(name, judged, seen, taxonomy) for name in ensemble.combinations),
-        detail=_detail(ensemble.default_combination, judged, seen, taxonomy),
+        detail=None
+        if isinstance(judged, LabelJudged)
+        else _detail(ensemble.default_combination, judged, seen, taxonomy),
         members=provenance.members(objects, version, ensemble),
         timings=provenance.timings(jobs, job),
     )
@@ -71,7 +76,9 @@ def _nothing(jobs: Jobs, job: Job) -> BadInputError:
     return BadInputError("--labels", "none of its products is in this job", remedy="name the labels of this dataset")
 
 
-def _combination(name: str, judged: Judged, seen: Seen, taxonomy: Taxonomy) -> CombinationFigures:
+def _combination(name: str, judged: Judged | LabelJudged, seen: Seen, taxonomy: Taxonomy) -> CombinationFigures:
+    if isinstance(judged, LabelJudged):
+        return label_judging.combination(name, judged, seen)
     new, unseen = ~seen.shared, ~seen.trained[name]
     both = quality.judge(taxonomy, judged.known[new], judged.with_duplicates[name].take(new))
     single = None

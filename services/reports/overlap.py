@@ -9,8 +9,9 @@ from services.reports.distribution import CategoryCount
 from shared.domain import duplicates
 from shared.domain.duplicates import DuplicateTable
 from shared.domain.errors import BadInputError
+from shared.domain.label_sets import Classes, LabelSets
 from shared.domain.taxonomy import Taxonomy
-from shared.packs import Manifest, read_indexes, read_taxonomy
+from shared.packs import Manifest, read_classes, read_indexes, read_taxonomy
 from shared.ports import Objects
 
 _BLOCK = 2**18  # products decided at once
@@ -43,9 +44,11 @@ class Overlap:
 @dataclass(frozen=True, slots=True, eq=False)
 class _Train:
     taxonomy: Taxonomy
+    classes: Classes
     table: DuplicateTable
     product_id: Int64
-    products: Int64  # int64[c], per class
+    labelled: int  # products
+    products: Int64  # int64[c], per category
 
 
 def describe_overlap(objects: Objects, contents: Contents, train: Manifest, report: Report) -> Overlap:
@@ -59,7 +62,7 @@ def describe_overlap(objects: Objects, contents: Contents, train: Manifest, repo
     labelled = bool((contents.class_index >= 0).any())
     return Overlap(
         train=train.dataset,
-        train_products=int(known.products.sum()),
+        train_products=known.labelled,
         sharing_image=sharing,
         sharing_image_share=sharing * share,
         decided_by_product=int(by[duplicates.DECIDED_BY_PRODUCT]),
@@ -80,6 +83,9 @@ def refuse_itself(manifest: Manifest, train: Manifest) -> None:
     if manifest.fingerprint == train.fingerprint:
         same = "it is the described dataset" if manifest.dataset == train.dataset else "it has the same products"
         raise BadInputError(f"--against {train.dataset}", same, remedy="name the dataset that was trained on")
+    if manifest.labelled and train.labelled and bool(manifest.label_sets) != bool(train.label_sets):
+        reason = "only one of the two has several labels per product"
+        raise BadInputError(f"--against {train.dataset}", reason, remedy="name the dataset that was trained on")
     if not train.taxonomy or not train.labelled:
         reason = "no product has a category, so its duplicates decide nothing"
         raise BadInputError(f"--against {train.dataset}", reason, remedy="name the dataset that was trained on")
@@ -87,16 +93,21 @@ def refuse_itself(manifest: Manifest, train: Manifest) -> None:
 
 def _read(objects: Objects, train: Manifest, report: Report) -> _Train:
     taxonomy = read_taxonomy(objects, train.dataset)
+    table = read_classes(objects, train, taxonomy)
     tables: list[DuplicateTable] = []
     ids: list[Int64] = []
     products = np.zeros(taxonomy.classes, dtype=np.int64)
+    labelled = 0
     for number, (_, index) in enumerate(read_indexes(objects, train)):
         report(number, len(train.packs))
-        classes = classes_of(taxonomy, index.category_id)
-        tables.append(duplicates.build(classes, index.first_image, index.image_md5, taxonomy.classes))
+        classes = classes_of(table, index.category_id)
+        tables.append(duplicates.build(classes, index.first_image, index.image_md5, table.classes))
         ids.append(index.product_id)
-        products += np.bincount(classes[classes >= 0], minlength=taxonomy.classes)
-    return _Train(taxonomy, duplicates.merge(tables), np.concatenate(ids), products)
+        known = classes[classes >= 0]
+        labelled += len(known)
+        said = table.entries(known)[1] if isinstance(table, LabelSets) else known
+        products += np.bincount(said, minlength=taxonomy.classes)
+    return _Train(taxonomy, table, duplicates.merge(tables), np.concatenate(ids), labelled, products)
 
 
 def _decide(contents: Contents, train: _Train, report: Report) -> tuple[int, Int64, int, int]:
@@ -104,8 +115,9 @@ def _decide(contents: Contents, train: _Train, report: Report) -> tuple[int, Int
     sharing = right = judged = 0
     by = np.zeros(3, dtype=np.int64)
     here = np.full(contents.classes + 1, -1, dtype=np.int64)  # class here -> class there; the last: no category
-    if contents.taxonomy is not None:
-        here[:-1] = train.taxonomy.index_of(contents.taxonomy.category_ids)
+    table = contents.sets or contents.taxonomy
+    if table is not None:
+        here[:-1] = train.classes.index_of(table.category_ids)
     blocks = range(0, contents.products, _BLOCK)
     for number, start in enumerate(blocks):
         report(number, len(blocks))
@@ -126,10 +138,9 @@ def _decide(contents: Contents, train: _Train, report: Report) -> tuple[int, Int
 def _differences(contents: Contents, train: _Train) -> tuple[list[CategoryCount], list[CategoryCount]]:
     """Categories with products only there, and only here, by products."""
     there = _filled(train.taxonomy, train.products)
-    labelled = contents.class_index[contents.class_index >= 0]
     here: dict[int, CategoryCount] = {}
     if contents.taxonomy is not None:
-        here = _filled(contents.taxonomy, np.bincount(labelled, minlength=contents.classes))
+        here = _filled(contents.taxonomy, np.bincount(contents.said, minlength=contents.taxonomy.classes))
     return [there[c] for c in there if c not in here], [here[c] for c in here if c not in there]
 
 

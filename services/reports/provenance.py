@@ -131,7 +131,7 @@ def _epoch(line: Mapping[str, Any]) -> Epoch:
         rate=_number(line.get("rate")),
         watch_products=watch.get("products", 0),
         watch_loss=_number(watch.get("loss")),
-        watch_accuracy=_number(watch.get("product_top1")),
+        watch_accuracy=_number(watch.get("product_top1", watch.get("product_exact"))),
     )
 
 

@@ -9,7 +9,7 @@ from services.reports.charts import Bar, Series
 from services.reports.confidence import Calibration, Coverage
 from services.reports.evaluation import Detail, Evaluation
 from services.reports.provenance import Epoch, MemberAccount
-from services.reports.quality import Category
+from services.reports.quality import Category, Quality
 
 _STEADY = 10  # accuracy among fewer accepted products jumps about and is not drawn
 
@@ -34,7 +34,7 @@ def categories(shown: Iterable[Category]) -> Markup:
 def levels(found: Evaluation) -> Markup | None:
     """The default combination, per level of the tree."""
     quality = found.default.quality_with_duplicates or found.default.quality_without_duplicates
-    if quality is None:
+    if not isinstance(quality, Quality):
         return None
     return charts.bars(
         [

@@ -13,10 +13,13 @@ from shared.domain.digests import digest
 TRAINING_VERSION = 1
 """Raised only when equal inputs would give other weights."""
 
+Task = Literal["multiclass", "multilabel"]
 Fit = Literal["squash", "crop", "pad"]
 Axis = Literal["views", "members", "images"]
 ImagePolicy = Literal["none", "unique", "majority", "l1", "l2", "softmax"]
 ProductPolicy = Literal["none", "unique", "majority"]
+ONE_CATEGORY_POLICIES = ("l2", "softmax")
+"""Policies for images that make no probabilities of labels."""
 View = str  # a name that `shared.domain.views` knows
 
 
@@ -93,6 +96,14 @@ class Init:
     as_published: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelRange:
+    """The labels that a member of a multilabel ensemble learns: those of so many products of its training part."""
+
+    least: int = 0
+    most: int = 0  # 0: any number
+
+
 HeadKind = Literal["own", "average", "max", "flatten", "conv1x1"]
 
 
@@ -100,12 +111,14 @@ HeadKind = Literal["own", "average", "max", "flatten", "conv1x1"]
 class Head:
     """What follows a network's last feature map: timm's `own`, or a pooling, the flattened map, or a 1 x 1 convolution
     to `channels` with a batch norm and the flattened map; then dropout and a dense layer. `batch_norm`: one before all.
+    `hidden`: a dense layer of so many outputs and a ReLU before the last.
     """
 
     kind: HeadKind = "own"
     channels: int = 0
     dropout: float = 0.0
     batch_norm: bool = False
+    hidden: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +147,10 @@ class Member:
     head: Head = field(default_factory=Head)
     trains: tuple[str, ...] = ()  # modules that learn, `head` among them; empty: all
     early_stopping: int = 0  # epochs without a better watched loss after which training ends, keeping the best; 0: none
+    labels: LabelRange = field(default_factory=LabelRange)
+    class_weights: Literal["none", "balanced"] = "none"  # of the loss of labels that are there
+    sampling: Literal["uniform", "balanced"] = "uniform"  # balanced: pictures of rare labels are drawn more often
+    features: Literal["computed", "stored"] = "computed"  # stored: the frozen backbone runs once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +185,7 @@ class Ensemble:
     """A resolved ensemble file. Mappings keep the file's order; the last combination is the default."""
 
     name: str
-    task: Literal["multiclass"]
+    task: Task
     splits: Mapping[str, Split]
     members: Mapping[str, Member]
     views: tuple[View, ...]
@@ -247,6 +264,7 @@ def member_from_plain(plain: Mapping[str, Any]) -> Member:
             "schedule": _schedule(plain["schedule"]),
             "init": Init(**plain["init"]),
             "head": Head(**plain.get("head", {})),
+            "labels": LabelRange(**plain.get("labels", {})),
             "trains": tuple(plain.get("trains", ())),
         }
     )
@@ -273,6 +291,8 @@ def run_definition(member: Member, *, dataset: str, taxonomy: str, parent: str) 
 def _definition(member: Member) -> dict[str, Any]:
     resolved = {key: value for key, value in asdict(member).items() if _says(member, key)}
     resolved["schedule"] = {key: value for key, value in resolved["schedule"].items() if _says(member.schedule, key)}
+    if not member.head.hidden and "head" in resolved:
+        del resolved["head"]["hidden"]  # it came after the other keys
     resolved["augment"] = [a.name if _is_bare(a) else asdict(a) for a in member.augment]
     return resolved
 

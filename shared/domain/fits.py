@@ -4,9 +4,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from shared.domain.records import Prediction
 
+Float32 = npt.NDArray[np.float32]
 SOURCES = ("model", "image duplicate", "product duplicate")
+SURE = 0.5
+"""A label of a higher probability is answered where no threshold was fitted."""
 DECISIONS = ("accept", "level 2", "level 1", "review")
 """From the finest answer to none: the category, the best node of a level, a person."""
 
@@ -23,10 +29,18 @@ class Fit:
     thresholds: Mapping[str, Thresholds] = field(default_factory=dict)  # by source
     accuracy: float = 0.0  # that the thresholds are for
     products: int = 0  # that it was fitted on
+    label_thresholds: tuple[float, ...] = ()  # of a multilabel ensemble: one, or one per label; empty: `SURE`
 
     def plain(self) -> dict[str, Any]:
         """JSON values from which `from_plain` makes an equal fit."""
-        return asdict(self) | {"thresholds": {source: list(values) for source, values in self.thresholds.items()}}
+        plain = asdict(self) | {"thresholds": {source: list(values) for source, values in self.thresholds.items()}}
+        if not plain.pop("label_thresholds"):
+            return plain
+        return plain | {"label_thresholds": list(self.label_thresholds)}
+
+    def of_labels(self, labels: int) -> Float32:
+        """The probability above which each label is answered: float32[labels]."""
+        return np.broadcast_to(np.array(self.label_thresholds or (SURE,), dtype=np.float32), (labels,))
 
 
 def from_plain(plain: Mapping[str, Any]) -> Fit:
@@ -34,7 +48,7 @@ def from_plain(plain: Mapping[str, Any]) -> Fit:
     thresholds: dict[str, Thresholds] = {}
     for source, (accept, second, first) in plain["thresholds"].items():
         thresholds[source] = (accept, second, first)
-    return Fit(**{**plain, "thresholds": thresholds})
+    return Fit(**{**plain, "thresholds": thresholds, "label_thresholds": tuple(plain.get("label_thresholds", ()))})
 
 
 def decide(fit: Fit, source: str, prediction: Prediction) -> str:

@@ -1,7 +1,7 @@
 """Intervals of shares: no figure is reported without its n and how far chance could move it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -92,3 +92,14 @@ def average(values: Float64) -> Average:
     means = [values[noise.integers(0, n, n)].mean() for _ in range(_RESAMPLES)]
     low, high = np.quantile(means, [0.025, 0.975])
     return Average(n, float(values.mean()), float(low), float(high))
+
+
+def statistic(counts: Int64, of: Callable[[Int64], float]) -> Average:
+    """What `of` makes of the sums of counts int64[n, k] over n products, one or more, with the interval of `average`'s
+    bootstrap over products.
+    """
+    n = len(counts)
+    noise = np.random.default_rng(0)
+    found = [of(counts[noise.integers(0, n, n)].sum(axis=0)) for _ in range(_RESAMPLES)]
+    low, high = np.quantile(found, [0.025, 0.975])
+    return Average(n, of(counts.sum(axis=0)), float(low), float(high))

@@ -44,10 +44,11 @@ def combine(probabilities: Float, first_image: Int64, means: Means, weights: Flo
     """The nested mean of float[images, members, views, classes] for each product: float64[products, classes].
 
     `first_image` int64[products + 1], at least one image each; `weights` float[members], 0 or above, not all 0 (a
-    member of weight 0 takes no part). The result need not sum to 1, see `normalise`; a row may be all zero, see
-    `fall_back`.
+    member of weight 0 takes no part), or float[members, classes], not all 0 for any class. The result need not sum to
+    1, see `normalise`; a row may be all zero, see `fall_back`.
     """
-    taking_part = weights > 0
+    by_class = weights.ndim > 1
+    taking_part = weights.max(axis=1) > 0 if by_class else weights > 0
     if not taking_part.any():
         raise ValueError("every member has weight 0")
     values: Float = probabilities[:, taking_part].astype(np.float64)
@@ -68,8 +69,24 @@ def combine(probabilities: Float, first_image: Int64, means: Means, weights: Flo
 
 def _mean(values: Float, axis: int, weights: Float64, mean: Mean) -> Float:
     """The weighted mean along member axis 1 or view axis 2, which stays with length 1."""
-    shares = (weights / weights.sum()).reshape([-1 if a == axis else 1 for a in range(values.ndim)])
-    return inverse((transform(values, mean.power) * shares).sum(axis=axis, keepdims=True), mean.power)
+    shares = weights / weights.sum(axis=0)
+    shape = [*([1] * values.ndim)]
+    shape[axis] = len(shares)
+    if shares.ndim > 1:
+        shape[-1] = shares.shape[1]
+    shares = shares.reshape(shape)
+    with np.errstate(invalid="ignore"):  # what has no share may be infinite
+        terms = np.where(shares > 0, transform(values, mean.power) * shares, 0)
+    return inverse(terms.sum(axis=axis, keepdims=True), mean.power)
+
+
+def of_labels(weights: Float64, learnt: Bool) -> Float64:
+    """Weights float64[members] as those of each label, float64[members, labels]: of the members that have learnt it.
+
+    `learnt` bool[members, labels]. A label that nobody has learnt keeps all of them: each gives it probability 0.
+    """
+    found = weights[:, None] * learnt
+    return np.where(found.sum(axis=0) > 0, found, weights[:, None])
 
 
 def _mean_by_product(values: Float, first_image: Int64, mean: Mean) -> Float:

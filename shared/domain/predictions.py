@@ -85,6 +85,31 @@ def predict(probabilities: Float, taxonomy: Taxonomy, top_k: int) -> list[Predic
     return assemble(summarise(probabilities, taxonomy, top_k), taxonomy)
 
 
+def predict_labels(probabilities: Float, thresholds: Float, taxonomy: Taxonomy, top_k: int) -> list[Prediction]:
+    """The prediction of each row of float[n, labels]: the labels above `thresholds` (the same shape), best first.
+
+    Category, class and probability are those of the most probable label, answered or not; there are no nodes, and the
+    entropy is the sum over labels.
+    """
+    p = probabilities.astype(np.float64)
+    order = np.argsort(-p, axis=1, kind="stable")
+    best = np.take_along_axis(p, order, axis=1)
+    answered = np.take_along_axis(probabilities > thresholds, order, axis=1)
+    logs, others = (np.log(of, out=np.zeros_like(p), where=of > 0) for of in (p, 1 - p))
+    entropy = np.maximum(-(p * logs + (1 - p) * others).sum(axis=1), 0.0).tolist()
+    margin = (best[:, 0] - best[:, 1] if p.shape[1] > 1 else best[:, 0]).tolist()
+    shown = np.maximum(np.count_nonzero(best[:, :top_k] > 0, axis=1), 1).tolist()
+    found = []
+    for row in range(len(p)):
+        top = tuple(zip(order[row, : shown[row]].tolist(), best[row, : shown[row]].tolist(), strict=True))
+        of_row = answered[row]
+        labels = tuple(zip(order[row, of_row].tolist(), best[row, of_row].tolist(), strict=True))
+        index, probability = top[0]
+        category = int(taxonomy.category_ids[index])
+        found.append(Prediction(category, index, probability, top, (), margin[row], entropy[row], labels=labels))
+    return found
+
+
 def one_hot(class_index: int, taxonomy: Taxonomy) -> Prediction:
     """The prediction of a product that duplicates decided: certain, equal to `predict` of a one-hot vector."""
     nodes = tuple((int(node[class_index]), 1.0) for node in taxonomy.node_of)
@@ -95,7 +120,7 @@ def one_hot(class_index: int, taxonomy: Taxonomy) -> Prediction:
 def to_plain(prediction: Prediction) -> dict[str, Any]:
     """JSON values of a prediction, floats with `DECIMALS` decimals; what an outcome holds per combination.
 
-    There is a `decision` only where one was made.
+    There is a `decision` only where one was made, and `labels` only of label sets.
     """
     plain = {
         "category_id": prediction.category_id,
@@ -106,6 +131,8 @@ def to_plain(prediction: Prediction) -> dict[str, Any]:
         "margin": round(prediction.margin, DECIMALS),
         "entropy": round(prediction.entropy, DECIMALS),
     }
+    if prediction.labels is not None:
+        plain["labels"] = [[i, round(p, DECIMALS)] for i, p in prediction.labels]
     return plain | {"decision": prediction.decision} if prediction.decision else plain
 
 
@@ -120,4 +147,5 @@ def from_plain(plain: Mapping[str, Any]) -> Prediction:
         margin=float(plain["margin"]),
         entropy=float(plain["entropy"]),
         decision=plain.get("decision", ""),
+        labels=None if plain.get("labels") is None else tuple((i, float(p)) for i, p in plain["labels"]),
     )

@@ -291,3 +291,4 @@ class Prediction:
     margin: float  # best minus second best probability
     entropy: float  # nats, over all classes
     decision: str = ""  # one of `shared.domain.fits.DECISIONS`; empty without a fit
+    labels: tuple[tuple[int, float], ...] | None = None  # those answered, as `top`; None where there is one category

@@ -1,3 +1,5 @@
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared import ensemble_file
-from shared.domain.ensemble import Ensemble, Init, Input, Mean, Schedule, from_plain
+from shared.domain.ensemble import Ensemble, Init, Input, LabelRange, Mean, Schedule, from_plain
 from shared.domain.errors import BadInputError
 
 ARCHITECTURES = {"resnet18": ("a1_in1k",), "test_resnet": ("r160_in1k",), "resnext50": ()}
@@ -161,7 +163,7 @@ REFUSED = [
     ("seed: 7", "seed: 7, seed: 8", "line 12", "the key 'seed' is repeated"),
     ("name: small", "name: small/er", "line 1", "is no name"),
     ("name: small\n", "", "line 1", "the key 'name' is missing"),
-    ("name: small", "name: small\ntask: multilabel", "line 2", "not supported by this version"),
+    ("name: small", "name: small\ntask: many", "line 2", "multiclass"),
     ("name: small", "name: small\nviews: [upside_down]", "line 2", "unknown value 'upside_down'"),
     ("name: small", "name: small\nviews: [plain, plain]", "line 2", "named twice"),
     ("name: small", "name: small\nmeans: {order: [views, images]}", "line 2", "each of views, members and images"),
@@ -325,3 +327,45 @@ def test_the_order_of_members_does_not_change_a_member() -> None:
     turned = parse("".join(lines[:9] + lines[:8:-1]))
     assert turned.members == parse(SMALL).members
     assert replace(turned, combinations={}) == replace(parse(SMALL), combinations={})
+
+
+LABELS = """
+name: fashion
+task: multilabel
+splits: {A: {seed: 1, holdout: 0.1}}
+defaults: {epochs: 2, label_smoothing: 0.0, head: {kind: average, hidden: 64}}
+members:
+  all: {model: resnet18}
+  frequent: {model: resnet18, labels: {least: 500}, class_weights: balanced}
+  rare: {model: resnet18, labels: {most: 499}, sampling: balanced}
+means: {members: harmonic}
+duplicates: {images: l1}
+"""
+
+
+def test_a_multilabel_file_comes_back_as_it_was_written() -> None:
+    found = ensemble_file.parse(LABELS, "fashion.yaml", ensemble_file.architectures())
+    assert found.task == "multilabel"
+    assert found.members["frequent"].labels == LabelRange(least=500)
+    assert found.members["rare"].labels == LabelRange(most=499)
+    assert ensemble_file.parse(ensemble_file.render(found), "again", ensemble_file.architectures()) == found
+    assert from_plain(json.loads(json.dumps(found.plain()))) == found
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (
+            "task: multilabel\n",
+            "",
+            "line 7: members.frequent: 'labels' is of label sets; leave it out, or say task: multilabel",
+        ),
+        ("members: harmonic", "members: plurality", "a vote is for one category"),
+        ("images: l1", "images: softmax", "softmax is of one category per product"),
+        ("{most: 499}", "{least: 9, most: 8}", "no number is between these two"),
+        ("{most: 499}", "few", "unknown value 'few'"),
+    ],
+)
+def test_what_label_sets_cannot_have_is_refused(old: str, new: str, words: str) -> None:
+    with pytest.raises(BadInputError, match=re.escape(words)):
+        ensemble_file.parse(LABELS.replace(old, new), "fashion.yaml", ensemble_file.architectures())

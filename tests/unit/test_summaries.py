@@ -4,7 +4,7 @@ import torch
 
 from shared.domain import predictions
 from tests.engine_parts import CLASSES, CPU, TAXONOMY
-from workers.scoring.summaries import Summariser
+from workers.scoring.summaries import Summariser, keep
 
 
 def rows() -> np.ndarray:
@@ -36,7 +36,7 @@ def test_one_hot_rows_make_the_prediction_that_duplicates_make():
 
 def test_kept_scores_are_the_highest_classes():
     given = rows()
-    kept = Summariser(TAXONOMY, 3, CPU).keep(torch.from_numpy(given))
+    kept = keep(torch.from_numpy(given))
 
     assert (kept.probability == -np.sort(-given, axis=1)).all()
     assert (np.take_along_axis(given, kept.class_index.astype(np.int64), axis=1) == kept.probability).all()

@@ -10,11 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from shared.domain.ensemble import VOTE_REST, Means
 from shared.domain.fits import Fit
+from shared.domain.means import of_labels
 
 Rows = npt.NDArray[np.int64]
+Learnt = npt.NDArray[np.bool_]
 
 
 class DeviceMeans:
@@ -32,8 +35,13 @@ class DeviceMeans:
         views: int,
         device: torch.device,
         fits: Sequence[Fit] = (),
+        learnt: Learnt | None = None,
     ) -> None:
-        """`fits`, one per combination, may give it other weights than `means` has, and a temperature."""
+        """`fits`, one per combination, may give it other weights than `means` has, and a temperature.
+
+        `learnt` bool[m, c] are the labels that each member of a multilabel ensemble has learnt, None of another one: a
+        label's mean is over the members that have learnt it.
+        """
         self.device = device
         self.dtype = torch.float64 if device.type == "cpu" else torch.float32
         self._power = {"views": means.views.power, "members": means.members.power, "images": means.images.power}
@@ -45,9 +53,12 @@ class DeviceMeans:
         fitted = fits or [Fit()] * len(combinations)
         for combination, fit in zip(combinations, fitted, strict=True):
             weights = {name: (fit.weights or means.weights).get(name, 1.0) for name in combination}
-            rows = torch.tensor([members.index(name) for name, weight in weights.items() if weight > 0], device=device)
-            given = torch.tensor([w for w in weights.values() if w > 0], dtype=self.dtype, device=device)
-            self._shares.append((rows, given / given.sum()))
+            rows = [members.index(name) for name, weight in weights.items() if weight > 0]
+            given = np.array([w for w in weights.values() if w > 0], dtype=np.float64)
+            given = given[:, None] if learnt is None else of_labels(given, learnt[rows])
+            shares = torch.tensor(given / given.sum(axis=0), dtype=self.dtype, device=device)
+            self._shares.append((torch.tensor(rows, device=device), shares[:, None, None]))
+        self._learnt = None if learnt is None else torch.from_numpy(learnt).to(device)
         self._tempered = [(g, fit.temperature) for g, fit in enumerate(fitted) if fit.temperature != 1]
         self._left = (
             len(self._shares) if "members" in self._before else len(members),
@@ -59,9 +70,12 @@ class DeviceMeans:
         """Sums per product."""
         return self._left[0] * self._left[1]
 
-    def enter(self, logits: Tensor) -> Tensor:
+    def enter(self, logits: Tensor, member: int = 0) -> Tensor:
         """Logits [n, c] of one member and view as what the first mean takes: probabilities or their logarithms."""
         logits = logits.to(self.dtype)
+        if self._learnt is not None:
+            logits = logits.masked_fill(~self._learnt[member], -torch.inf)
+            return functional.logsigmoid(logits) if self._logs_first else logits.sigmoid()
         return logits.log_softmax(1) if self._logs_first else logits.softmax(1)
 
     def of_images(self, outputs: Tensor) -> Tensor:
@@ -89,6 +103,8 @@ class DeviceMeans:
         values = values.view(*self._left, *sums.shape[1:])
         for axis in self._after:
             values, logs = self._reduce(values, logs, axis)
+        if self._learnt is not None:
+            return _labels(values.squeeze(1), logs)
         probabilities, sound = _normalise(values.squeeze(1), logs)
         for combination, temperature in self._tempered:
             powers = probabilities[combination].to(self.dtype).pow(1 / temperature)
@@ -102,8 +118,21 @@ class DeviceMeans:
         values = _transform(values, logs, power)
         if axis == "views":
             return _inverse(values.mean(1, keepdim=True), power)
-        averages = [(values[rows] * share.view(-1, 1, 1, 1)).sum(0) for rows, share in self._shares]
+        averages = [self._average(values[rows], shares) for rows, shares in self._shares]
         return _inverse(torch.stack(averages), power)
+
+    def _average(self, values: Tensor, shares: Tensor) -> Tensor:
+        terms = values * shares
+        if self._learnt is not None:  # what has no share may be infinite
+            terms = torch.where(shares > 0, terms, 0.0)
+        return terms.sum(0)
+
+
+def _labels(values: Tensor, logs: bool) -> tuple[Tensor, Tensor]:
+    """Probabilities of labels, which need not sum to 1; sound where all are finite."""
+    values = values.exp() if logs else values
+    sound = values.isfinite().all(-1)
+    return torch.where(sound.unsqueeze(-1), values, 0.0).clamp_max(1.0).to(torch.float32), sound
 
 
 def _voted(values: Tensor) -> Tensor:

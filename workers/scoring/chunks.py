@@ -1,7 +1,7 @@
 """What goes into the engine, what comes out, and which pictures of a chunk need the network."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,8 @@ import numpy.typing as npt
 from shared.domain import duplicates
 from shared.domain.duplicates import Decisions, DuplicateTable, Overrides
 from shared.domain.ensemble import ImagePolicy, ProductPolicy
+from shared.domain.label_sets import Classes, LabelSets
 from shared.domain.records import Prediction
-from shared.domain.taxonomy import Taxonomy
 from shared.packs import PackIndex
 from shared.ports import Clock
 
@@ -101,17 +101,22 @@ class Plan:
         return [image for product in self.network for image in range(first[product], first[product + 1])]
 
 
-def plan(chunk: ChunkInput, table: DuplicateTable | None, policies: Policies, taxonomy: Taxonomy, clock: Clock) -> Plan:
-    """Look the chunk's MD5s up and choose the products for the network: all but those already decided."""
+def plan(chunk: ChunkInput, table: DuplicateTable | None, policies: Policies, classes: Classes, clock: Clock) -> Plan:
+    """Look the chunk's MD5s up and choose the products for the network: all but those already decided.
+
+    `classes` are what the table counts. Of label sets, overrides are of their labels, and what is decided is a set.
+    """
     began = clock()
     index = chunk.index
     if table is None:
         decisions = _undecided(len(index), index.images)
     else:
-        own = taxonomy.index_of(index.category_id).astype(np.int32) if policies.own_source else None
+        own = classes.index_of(index.category_id).astype(np.int32) if policies.own_source else None
         decisions = duplicates.decide(
             table, policies.images, policies.products, index.first_image, index.image_md5, own
         )
+        if isinstance(classes, LabelSets):
+            decisions = replace(decisions, overrides=classes.spread(decisions.overrides))
     skipped = (decisions.decided >= 0) & policies.skip_decided
     return Plan(chunk, decisions, np.flatnonzero(~skipped).tolist(), clock() - began)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +16,7 @@ from shared.domain import views
 from shared.domain.duplicates import DuplicateTable
 from shared.domain.ensemble import Ensemble, Input
 from shared.domain.fits import Fit
+from shared.domain.label_sets import Classes, LabelSets
 from shared.domain.taxonomy import Taxonomy
 from shared.packs import NO_CATEGORY, PackIndex
 from shared.ports import Clock
@@ -24,8 +26,9 @@ from workers.scoring.ahead import Bounds, DecodeAhead, Decoded
 from workers.scoring.batches import Batches
 from workers.scoring.buffers import InputBuffers
 from workers.scoring.chunks import ChunkInput, ChunkResult, Plan, Policies, ProductResult, plan
+from workers.scoring.labels import LabelSummariser
 from workers.scoring.results import Results
-from workers.scoring.summaries import Summariser
+from workers.scoring.summaries import Summariser, Summarising
 from workers.vision.decode import DecodeLimits
 from workers.vision.devices import DeviceTooSmallError, cores, device_memory, out_of_memory, resolve_precision
 from workers.vision.forward import logits
@@ -53,6 +56,10 @@ class Network(Protocol):
     @property
     def input(self) -> Input:
         """How its pictures are prepared; without mean and deviation it takes them as they are, in 0..255."""
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """The class indexes that a member of a multilabel ensemble has learnt; empty: all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +90,11 @@ class Engine:
         settings: ScoringSettings,
         keep_scores: bool = False,
         fits: Mapping[str, Fit] | None = None,
+        sets: LabelSets | None = None,
         on_halved: Callable[[int], None] = _ignore,
         clock: Clock = time.perf_counter,
     ) -> None:
+        """`sets` are what the table of a multilabel ensemble counts."""
         members = [name for name in ensemble.members if any(name in c for c in ensemble.combinations.values())]
         self.device = on.device
         self.precision = resolve_precision(on.precision, on.device)
@@ -97,11 +106,15 @@ class Engine:
         combined = list(ensemble.combinations.values())
         self._fits = {name: (fits or {}).get(name, Fit()) for name in self._combinations}
         fitted = list(self._fits.values())
-        self._means = DeviceMeans(ensemble.means, members, combined, len(self._views), on.device, fitted)
+        learnt = _learnt(self._networks, taxonomy.classes) if ensemble.task == "multilabel" else None
+        self._means = DeviceMeans(ensemble.means, members, combined, len(self._views), on.device, fitted, learnt)
         self._taxonomy = taxonomy
+        self._classes: Classes = sets or taxonomy
         self._table = table
         self._policies = policies
-        self._summariser = Summariser(taxonomy, settings.top_k, on.device)
+        self._summariser: Summarising = Summariser(taxonomy, settings.top_k, on.device)
+        if learnt is not None:
+            self._summariser = LabelSummariser(taxonomy, sets, fitted, settings.top_k)
         self._keep_scores = keep_scores
         self._clock = clock
         largest = max(network.input.size for network in self._networks)
@@ -115,7 +128,7 @@ class Engine:
 
         Raises what `chunks` raises, and DeviceTooSmallError. A fault of a product is in its result.
         """
-        plans = (plan(chunk, self._table, self._policies, self._taxonomy, self._clock) for chunk in chunks)
+        plans = (plan(chunk, self._table, self._policies, self._classes, self._clock) for chunk in chunks)
         with self._ahead(plans) as ahead:
             for chunk_plan, pictures in ahead:
                 yield self._score(chunk_plan, pictures, self.batch_images, self._halved)
@@ -138,7 +151,7 @@ class Engine:
             image_md5=np.frombuffer(digests, dtype=">u8").reshape(-1, 2).astype(np.uint64),
         )
         chunk = ChunkInput("answer", index, b"".join(pictures), 0)
-        asked = plan(chunk, self._table, self._policies, self._taxonomy, self._clock)
+        asked = plan(chunk, self._table, self._policies, self._classes, self._clock)
         result = self._score_alone(asked, min(self.batch_images, len(pictures)), _ignore)
         return result.products[0], result.seconds
 
@@ -253,14 +266,21 @@ class Engine:
     def _forward(self, buffers: InputBuffers) -> Tensor:
         self.on_batch()
         outputs = []
-        for network in self._networks:
+        for place, network in enumerate(self._networks):
             given, inputs = network.input, buffers.normalised(network.input.size)
             of_views = [
-                self._means.enter(logits(network.module, buffers.batch(given), spec, given, self.precision, inputs))
+                self._means.enter(
+                    logits(network.module, buffers.batch(given), spec, given, self.precision, inputs), place
+                )
                 for spec in self._views
             ]
             outputs.append(torch.stack(of_views))
         return torch.stack(outputs)
+
+
+def _learnt(networks: Sequence[Network], classes: int) -> npt.NDArray[np.bool_]:
+    """Which labels each network has learnt: bool[networks, classes]."""
+    return np.stack([np.isin(np.arange(classes), network.labels or np.arange(classes)) for network in networks])
 
 
 def _batch_images(device: torch.device, largest: int) -> int:

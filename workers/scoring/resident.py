@@ -6,9 +6,10 @@ from shared import duplicate_tables
 from shared.domain import ensemble, fits
 from shared.domain.ensemble import Ensemble, ImagePolicy, ProductPolicy
 from shared.domain.errors import ConflictError
+from shared.domain.label_sets import LabelSets
 from shared.domain.records import EnsembleVersion, JobOptions
 from shared.domain.taxonomy import Taxonomy
-from shared.packs import read_taxonomy
+from shared.packs import read_classes, read_manifest, read_taxonomy
 from shared.ports import Objects
 from shared.settings import ScoringSettings
 from workers.scoring.chunks import Policies
@@ -40,16 +41,18 @@ def load_engine(
     classes = read_taxonomy(objects, version.dataset)
     resolved = ensemble.from_plain(version.document)
     table_key = version.duplicate_table
+    sets = read_classes(objects, read_manifest(objects, version.dataset), classes) if table_key else classes
     engine = Engine(
         resolved,
         classes,
         _load_networks(objects, version, resolved, classes, device),
-        duplicate_tables.read(objects, table_key, classes.classes) if table_key else None,
+        duplicate_tables.read(objects, table_key, sets.classes) if table_key else None,
         _policies(options, own_source=dataset_fingerprint == version.dataset_fingerprint),
         on=Device(device, resolved_precision, batch_images or None),
         settings=settings,
         keep_scores=options.keep_scores,
         fits={name: fits.from_plain(plain) for name, plain in version.fits.items()},
+        sets=sets if isinstance(sets, LabelSets) else None,
     )
     if device.type != "cpu":
         engine.warm_up()

@@ -1,7 +1,7 @@
 """From finished products to results: duplicates that decide, predictions, errors, kept scores."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -9,12 +9,11 @@ import torch
 
 from shared.domain.duplicates import DECIDED_BY_IMAGES
 from shared.domain.fits import Fit, decide
-from shared.domain.predictions import Summary, assemble, one_hot
 from shared.domain.records import Prediction
 from shared.domain.taxonomy import Taxonomy
 from workers.scoring.batches import Finished
 from workers.scoring.chunks import Plan, ProductResult
-from workers.scoring.summaries import KEPT, Summariser
+from workers.scoring.summaries import KEPT, Summarising, keep
 
 Predictions = Mapping[str, Prediction]
 Scores = tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]
@@ -24,7 +23,7 @@ class Results:
     """Collects the results of one chunk's products, in any order of arrival."""
 
     def __init__(
-        self, plan: Plan, taxonomy: Taxonomy, fits: Mapping[str, Fit], summariser: Summariser, keep_scores: bool
+        self, plan: Plan, taxonomy: Taxonomy, fits: Mapping[str, Fit], summariser: Summarising, keep_scores: bool
     ) -> None:
         """`fits` has every combination, in order."""
         self._plan = plan
@@ -62,7 +61,7 @@ class Results:
         alone = with_duplicates = self._predictions(finished.network, network_sound)
         if finished.answer is not finished.network:
             with_duplicates = self._predictions(answer, answer_sound | network_sound)
-        kept = self._summariser.keep(answer.flatten(0, 1)) if self._keep_scores else None
+        kept = keep(answer.flatten(0, 1)) if self._keep_scores else None
         of_answers, of_network = finished.answer_images.tolist(), finished.network_images.tolist()
         overridden = np.any(answer_sound, axis=0).tolist()
         for row, product in enumerate(finished.products.tolist()):
@@ -100,11 +99,10 @@ class Results:
 
     def _predictions(self, probabilities: torch.Tensor, sound: npt.NDArray[np.bool_]) -> Sequence[Predictions]:
         """Per row, the combinations that are sound."""
-        summary = self._summariser.summarise(probabilities.flatten(0, 1))
         rows = np.flatnonzero(sound)
-        some = Summary(*(getattr(summary, item.name)[rows] for item in fields(Summary)))
+        predictions = self._summariser.predict(probabilities.flatten(0, 1), rows)
         by_row: list[dict[str, Prediction]] = [{} for _ in range(sound.shape[1])]
-        for place, prediction in zip(rows.tolist(), assemble(some, self._taxonomy), strict=True):
+        for place, prediction in zip(rows.tolist(), predictions, strict=True):
             combination, row = divmod(place, sound.shape[1])
             by_row[row][self._combinations[combination]] = prediction
         return by_row
@@ -123,7 +121,7 @@ class Results:
         decisions, class_index = self._plan.decisions, self._class_of[product]
         by_images = decisions.product_class[product] < 0 and decisions.decided_by[product] == DECIDED_BY_IMAGES
         source = "image duplicate" if by_images else "product duplicate"
-        prediction = one_hot(class_index, self._taxonomy)
+        prediction = self._summariser.certain(class_index)
         predictions = self._decided(source, dict.fromkeys(self._combinations, prediction))
         if self._keep_scores:
             self._scores[product] = self._one_hot_scores(class_index)

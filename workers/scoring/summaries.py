@@ -1,19 +1,22 @@
 """What a prediction needs of probabilities, found on the device: all that comes back from it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from shared.domain.predictions import Summary
+from shared.domain.predictions import Summary, assemble, one_hot
+from shared.domain.records import Prediction
 from shared.domain.taxonomy import Taxonomy
 
 KEPT = 64
 """Classes per product and combination that a job with kept scores stores."""
 
 _LOW = 0xFFFFFFFF
+Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,10 +27,21 @@ class Kept:
     probability: npt.NDArray[np.float32]
 
 
+class Summarising(Protocol):
+    """What makes predictions of probabilities, of one category or of labels."""
+
+    def predict(self, probabilities: Tensor, rows: Rows) -> list[Prediction]:
+        """The predictions of some rows of float32 [combinations * n, classes], those of a combination together."""
+
+    def certain(self, row: int) -> Prediction:
+        """The prediction of a product that duplicates decided: a class, or the row of a label set."""
+
+
 class Summariser:
     """Mirrors `shared.domain.predictions.summarise` on a device."""
 
     def __init__(self, taxonomy: Taxonomy, top_k: int, device: torch.device) -> None:
+        self._taxonomy = taxonomy
         self._top_k = top_k
         self._classes = taxonomy.classes
         self._nodes = [
@@ -51,14 +65,25 @@ class Summariser:
             entropy=(-torch.xlogy(precise, precise).sum(1)).clamp_min(0).to(torch.float32).cpu().numpy(),
         )
 
-    def keep(self, probabilities: Tensor) -> Kept:
-        """The `KEPT` highest classes of float32 [n, classes]."""
-        index, best = _highest(probabilities, KEPT)
-        return Kept(index.to(torch.int32).cpu().numpy(), best.cpu().numpy())
+    def predict(self, probabilities: Tensor, rows: Rows) -> list[Prediction]:
+        """The predictions of some rows of float32 [n, classes]."""
+        summary = self.summarise(probabilities)
+        some = Summary(*(getattr(summary, item.name)[rows] for item in fields(Summary)))
+        return assemble(some, self._taxonomy)
+
+    def certain(self, row: int) -> Prediction:
+        """The prediction of a product that duplicates decided to be of this class."""
+        return one_hot(row, self._taxonomy)
 
     def _best_node(self, precise: Tensor, node: Tensor, count: int) -> tuple[Tensor, Tensor]:
         sums = precise.new_zeros((len(precise), count)).index_add_(1, node, precise)
         return _highest(sums.to(torch.float32).clamp_max(1), 1)
+
+
+def keep(probabilities: Tensor) -> Kept:
+    """The `KEPT` highest classes of float32 [n, classes]."""
+    index, best = _highest(probabilities, KEPT)
+    return Kept(index.to(torch.int32).cpu().numpy(), best.cpu().numpy())
 
 
 def _highest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:

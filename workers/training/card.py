@@ -28,6 +28,7 @@ from shared.holdout_scores import VIEWS, file_starts, scores_key
 from shared.ports import Clock, Objects
 from workers.training import figures
 from workers.training.dataset import Parts
+from workers.training.objectives import Objective, OneCategory
 from workers.training.pictures import PictureSource
 from workers.training.preemption import PreemptedError
 from workers.vision.devices import DTYPES, UnsupportedPrecisionError, out_of_memory, resolve_precision
@@ -47,6 +48,7 @@ _READ_IMAGES = 128  # decoded at a time
 _CPU = f"CPU {platform.machine()}"
 _PLAIN = views.parse(VIEWS[0])
 
+Bool = npt.NDArray[np.bool_]
 Int64 = npt.NDArray[np.int64]
 
 
@@ -74,8 +76,12 @@ class MemberCard:
         *,
         clock: Clock,
         preempted: Callable[[], bool],
+        objective: Objective | None = None,
     ) -> None:
-        """member.yaml, weights and holdout scores of the run are there; the scores were made in `precision`."""
+        """`objective` None: one category.
+
+        member.yaml, weights and holdout scores of the run are there; the scores were made in `precision`.
+        """
         self._objects = objects
         self._run = run
         self._member = member
@@ -83,6 +89,7 @@ class MemberCard:
         self._own = precision
         self._clock = clock
         self._preempted = preempted
+        self._objective = objective or OneCategory(0.0)
 
     def write(self, parts: Parts, source: PictureSource) -> None:
         """Measure and write card.json; `source` reads `parts.held_out`. Raises PreemptedError.
@@ -214,7 +221,7 @@ class MemberCard:
         cost = sum(min(e["seconds"] / e["batch"] for e in inference if e["precision"] == name) for name in others)
         most = min(MOST_IMAGES, max(1, int(_ACCURACY_SECONDS / cost))) if cost else MOST_IMAGES
         rows, own = self._scored(parts, most)
-        answers = {self._own: own} | {precision: np.full(len(rows), -1) for precision in others}
+        right = {self._own: own} | {precision: np.zeros(len(rows), np.bool_) for precision in others}
         for batch in source.batches(rows[at : at + _READ_IMAGES] for at in range(0, len(rows), _READ_IMAGES)):
             for precision in others:
                 self._heed()
@@ -226,24 +233,25 @@ class MemberCard:
                     device=self._device,
                     precision=precision,
                     batch_images=batches[precision],
+                    probabilities=self._objective.probabilities,
                 )
-                answers[precision][np.searchsorted(rows, batch.rows)] = probabilities[:, 0].argmax(axis=1)
-        classes = parts.held_out.class_index[rows]
-        return {
-            precision: figures.accuracy(answers[precision] == classes) for precision in DTYPES if precision in answers
-        }
+                truth = parts.held_out.class_index[batch.rows]
+                right[precision][np.searchsorted(rows, batch.rows)] = self._objective.right(probabilities[:, 0], truth)
+        return {precision: figures.accuracy(right[precision]) for precision in DTYPES if precision in right}
 
-    def _scored(self, parts: Parts, most: int) -> tuple[Int64, Int64]:
-        """At most so many rows of held-out images, evenly spread over some of the score files, and their answers."""
+    def _scored(self, parts: Parts, most: int) -> tuple[Int64, Bool]:
+        """At most so many rows of held-out images, evenly spread over some of the score files, and which are right."""
         starts = [*file_starts(parts.held_out.product_id), len(parts.held_out)]
-        rows, answers = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        rows, right = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.bool_)
         for number in _spread(len(starts) - 1, _READ_FILES).tolist():
             plain = np.load(BytesIO(self._objects.read(scores_key(self._run, number))))[:, 0]
             mine = parts.part[starts[number] : starts[number + 1]] == splits.HOLDOUT
             usable = np.flatnonzero(mine & ~np.isnan(plain[:, 0]))
-            rows, answers = np.r_[rows, usable + starts[number]], np.r_[answers, plain[usable].argmax(axis=1)]
+            truth = parts.held_out.class_index[usable + starts[number]]
+            rows = np.r_[rows, usable + starts[number]]
+            right = np.r_[right, self._objective.right(plain[usable], truth)]
         kept = _spread(len(rows), most)
-        return rows[kept], answers[kept]
+        return rows[kept], right[kept]
 
 
 def _spread(n: int, most: int) -> Int64:

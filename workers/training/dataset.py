@@ -10,12 +10,13 @@ from shared.domain import keys, splits
 from shared.domain.digests import mix, scatter, seed_of
 from shared.domain.ensemble import Split
 from shared.domain.errors import BadInputError
-from shared.domain.taxonomy import Taxonomy
+from shared.domain.label_sets import Classes
 from shared.packs import Manifest, read_indexes
 from shared.ports import Objects
 
 Int8 = npt.NDArray[np.int8]
 Int64 = npt.NDArray[np.int64]
+Float64 = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 
 
@@ -29,7 +30,7 @@ class Images:
     length: Int64  # int64[k]
     product_id: Int64  # int64[k]
     number: Int64  # int64[k], the image's place in its product
-    class_index: Int64  # int64[k]
+    class_index: Int64  # int64[k]; of a multilabel dataset rows of its label sets
     row: Int64  # int64[k], place among all images of the dataset
 
     def __len__(self) -> int:
@@ -62,9 +63,9 @@ class Parts:
     seen: Bool  # bool[len(held_out)], some image of its product is also one of the training part
 
 
-def divide(objects: Objects, manifest: Manifest, taxonomy: Taxonomy, split: Split) -> Parts:
+def divide(objects: Objects, manifest: Manifest, classes: Classes, split: Split) -> Parts:
     """The parts of a dataset: labelled products only; `watch` products are taken out of training (I10)."""
-    images, product, product_id, first_image, md5 = _read(objects, manifest, taxonomy)
+    images, product, product_id, first_image, md5 = _read(objects, manifest, classes)
     part = splits.assign(split, product_id, first_image, md5)
     kept = splits.undropped(split, part, first_image, md5) & (images.class_index >= 0)
     image_part = part[product]
@@ -90,6 +91,13 @@ def epoch_order(images: Images, seed: int, epoch: int) -> Int64:
     return np.argsort(epoch_hashes(images, seed, epoch, "order"), kind="stable")
 
 
+def drawn_order(images: Images, seed: int, epoch: int, weights: Float64) -> Int64:
+    """As many images as there are, each drawn by its weight (float64[k]) from (seed, epoch) alone: int64[k]."""
+    bits = scatter(seed_of(seed, epoch, "draw"), np.arange(len(images), dtype=np.int64))
+    ends = np.cumsum(weights / weights.sum())
+    return np.minimum(np.searchsorted(ends, bits / 2.0**64, side="right"), len(images) - 1)
+
+
 def epoch_bits(images: Images, seed: int, epoch: int, word: str) -> Bool:
     """One random bit per image, from (seed, epoch, word, product, image) alone: bool[k]."""
     return (epoch_hashes(images, seed, epoch, word) >> np.uint64(63)).astype(np.bool_)
@@ -105,14 +113,14 @@ def epoch_hashes(images: Images, seed: int, epoch: int, word: str, rows: Int64 |
 
 
 def _read(
-    objects: Objects, manifest: Manifest, taxonomy: Taxonomy
+    objects: Objects, manifest: Manifest, table: Classes
 ) -> tuple[Images, Int64, Int64, Int64, npt.NDArray[np.uint64]]:
     indexes = [index for _, index in read_indexes(objects, manifest)]
     counts = np.concatenate([np.diff(index.first_image) for index in indexes])
     product = np.repeat(np.arange(len(counts)), counts)
     first_image = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     product_id = np.concatenate([index.product_id for index in indexes])
-    classes = taxonomy.index_of(np.concatenate([index.category_id for index in indexes]))
+    classes = table.index_of(np.concatenate([index.category_id for index in indexes]))
     images = Images(
         pack_keys=tuple(layout.pack(ref.dataset, ref.number) for ref in manifest.packs),
         pack=np.repeat(np.arange(len(indexes)), [index.images for index in indexes]).astype(np.int32),

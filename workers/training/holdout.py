@@ -17,6 +17,8 @@ from shared.ports import Objects
 from workers.training import figures
 from workers.training.dataset import Parts
 from workers.training.device import Device
+from workers.training.label_figures import HoldoutTally
+from workers.training.objectives import ManyLabels, Objective, OneCategory
 from workers.training.pictures import PictureSource
 from workers.training.preemption import PreemptedError
 from workers.vision.forward import forward_probabilities
@@ -41,7 +43,9 @@ class HoldoutScorer:
         *,
         progress: Callable[[int, int], None],
         preempted: Callable[[], bool],
+        objective: Objective | None = None,
     ) -> None:
+        """`objective` None: one category."""
         self._objects = objects
         self._run = run
         self._member = member
@@ -49,6 +53,7 @@ class HoldoutScorer:
         self._device = device
         self._progress = progress
         self._preempted = preempted
+        self._objective = objective or OneCategory(0.0)
 
     def run(self, module: nn.Module, source: PictureSource, classes: int) -> dict[str, Any]:
         """Write the scores, then what their rows are; returns the holdout's metrics. Raises PreemptedError.
@@ -57,7 +62,7 @@ class HoldoutScorer:
         """
         held = self._parts.held_out
         module.eval()
-        tally = Tally()
+        tally = HoldoutTally(self._objective) if isinstance(self._objective, ManyLabels) else Tally()
         starts = file_starts(held.product_id)
         for number, (start, stop) in enumerate(pairwise([*starts, len(held)])):
             key = scores_key(self._run, number)
@@ -96,6 +101,7 @@ class HoldoutScorer:
                     device=self._device.device,
                     precision=self._device.precision,
                     batch_images=_BATCH_IMAGES,
+                    probabilities=self._objective.probabilities,
                 )
         return out
 

@@ -4,15 +4,15 @@ from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from shared.domain.digests import seed_of
 from shared.domain.ensemble import Member
-from workers.training import figures, optimizers
+from workers.training import optimizers
 from workers.training.augment import EpochAugmentation
 from workers.training.averaging import average_of
 from workers.training.dataset import Int64
 from workers.training.device import Device
+from workers.training.objectives import Objective, OneCategory
 from workers.training.pictures import PictureBatch
 from workers.training.ranks import ALONE, Ranks
 from workers.vision import preprocessing
@@ -23,12 +23,22 @@ class Learner:
     """A network with its optimizer and, with `ema`, its averaged weights: the same on every rank."""
 
     def __init__(
-        self, member: Member, module: nn.Module, device: Device, class_index: Int64, ranks: Ranks = ALONE
+        self,
+        member: Member,
+        module: nn.Module,
+        device: Device,
+        class_index: Int64,
+        ranks: Ranks = ALONE,
+        objective: Objective | None = None,
     ) -> None:
-        """`member` is resolved, `module` on the device; `class_index` int64[k] are the classes of the images."""
+        """`member` is resolved, `module` on the device; `class_index` int64[k] are the classes of the images.
+
+        `objective` None: one category.
+        """
         self._member = member
         self._module = module
         self._device = device
+        self.objective = objective or OneCategory(member.label_smoothing)
         self._targets = torch.from_numpy(class_index)
         self._optimizer = optimizers.optimizer_of(member, module)
         self._average = average_of(member, module)
@@ -74,7 +84,7 @@ class Learner:
             self._average.update(self._module, step=step + 1)
 
     def take_sums(self) -> tuple[float, int, int]:
-        """Since the last call: sum of the losses, right answers, images with the class among the best five."""
+        """Since the last call: sum of the losses, right answers, nearly right ones (see `Objective`)."""
         loss, right, among = self._sums.tolist()
         self._sums.zero_()
         return loss, int(right), int(among)
@@ -106,12 +116,10 @@ class Learner:
         pictures = preprocessing.normalise(augmentation.apply(pictures, part.rows), member.input.mean, member.input.std)
         targets = self._targets[torch.from_numpy(part.rows)].to(device, non_blocking=True)
         logits = self._device.forward(self._module, pictures)
-        loss = functional.cross_entropy(logits, targets, label_smoothing=member.label_smoothing)
+        loss = self.objective.loss(logits, targets)
         torch.autograd.backward(loss if self._whole else loss * (len(targets) / images))
         with torch.no_grad():
-            best = logits.topk(min(figures.TOP, logits.shape[1]), dim=1).indices
-            right, among = logits.argmax(1) == targets, (best == targets[:, None]).any(1)
-            return torch.stack([loss.double() * len(targets), right.sum(), among.sum()])
+            return torch.stack([loss.double() * len(targets), *self.objective.counts(logits, targets)])
 
     def _add_up(self, sums: Tensor) -> None:
         """Gradients and `sums` over all ranks. Not torch's DistributedDataParallel: it waits for a gradient of every

@@ -12,7 +12,7 @@ from shared.domain.errors import FailedError
 from shared.ports import Clock
 from workers.training.augment import EpochAugmentation
 from workers.training.checkpoints import Checkpoints, Counters
-from workers.training.dataset import Images, Int64, epoch_order
+from workers.training.dataset import Float64, Images, Int64, drawn_order, epoch_order
 from workers.training.journal import Journal
 from workers.training.learner import Learner
 from workers.training.pace import Pace
@@ -43,9 +43,10 @@ class Trainer:
         preempted: Callable[[], bool],
         clock: Clock,
         ranks: Ranks,
+        draw: Float64 | None = None,
     ) -> None:
         """`member` is resolved; rows of `source` are those of `images`. Batches that do not fill up are left out (other
-        images in every epoch), unless there is only one."""
+        images in every epoch), unless there is only one. `draw`: how often to draw each image, else each comes once."""
         self._member = member
         self._images = images
         self._source = source
@@ -57,6 +58,7 @@ class Trainer:
         self._preempted = preempted
         self._clock = clock
         self._ranks = ranks
+        self._draw = draw
         self.steps_per_epoch = max(1, len(images) // member.batch_size)
         self._rates = Rates(member.schedule, steps_per_epoch=self.steps_per_epoch, epochs=member.epochs)
         self._stopping = EarlyStopping(member.early_stopping)
@@ -97,6 +99,8 @@ class Trainer:
     def _rest_of_epoch(self, counters: Counters) -> None:
         epoch, size = counters.epochs, self._member.batch_size
         order = epoch_order(self._images, self._member.seed, epoch)
+        if self._draw is not None:
+            order = drawn_order(self._images, self._member.seed, epoch, self._draw)
         augmentation = self._augmentation(epoch)
         first = counters.step - epoch * self.steps_per_epoch
         batches = [order[i * size : (i + 1) * size] for i in range(first, self.steps_per_epoch)]
@@ -141,7 +145,8 @@ class Trainer:
         part is judged once whenever the process ends."""
         self._count(counters)
         line = self._line("epoch", counters)
-        line["top5"] = None if counters.among_top is None else counters.among_top / max(1, counters.seen)
+        nearly = None if counters.among_top is None else counters.among_top / max(1, counters.seen)
+        line[self._learner.objective.nearly] = nearly
         line["watch"] = watched = self._watched(counters)
         loss = watched["loss"] if watched else None
         counters.epochs += 1
@@ -187,7 +192,10 @@ class Trainer:
         words = f"epoch {line['epoch']}/{self._member.epochs}: loss {line['loss']:.4f}, "
         words += f"accuracy {line['accuracy']:.4f}, {line['images_per_second']} images/s"
         if watched := line["watch"]:
-            words += f"; watched: loss {watched['loss']:.4f}, accuracy per product {watched['product_top1']:.4f}"
+            name, share = "accuracy per product", watched.get("product_top1")
+            if share is None:
+                name, share = "micro F1", watched["micro_f1"]
+            words += f"; watched: loss {watched['loss']:.4f}, {name} {share:.4f}"
             words += f" (n={watched['products']})"
         return words
 

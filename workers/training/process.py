@@ -14,20 +14,29 @@ from torch import nn
 from shared import layout, run_files
 from shared.domain.ensemble import Member, member_from_plain, run_id
 from shared.domain.errors import BadInputError, NotFoundError
+from shared.domain.label_sets import Classes, LabelSets
 from shared.domain.records import SCHEMA, Run
 from shared.domain.taxonomy import Taxonomy
-from shared.packs import Manifest, read_manifest, read_taxonomy
+from shared.packs import Manifest, read_classes, read_manifest, read_taxonomy
 from shared.ports import Clock, Objects
 from shared.settings import ScoringSettings, TrainingSettings
 from workers.training import initial
 from workers.training.card import MemberCard
 from workers.training.checkpoints import Checkpoints, Counters
-from workers.training.dataset import Images, Parts, divide
+from workers.training.dataset import Float64, Images, Parts, divide
 from workers.training.device import Device
 from workers.training.holdout import HoldoutScorer
 from workers.training.journal import Journal
 from workers.training.learner import Learner
 from workers.training.loop import Trainer
+from workers.training.objectives import (
+    ManyLabels,
+    Objective,
+    OneCategory,
+    balanced_weights,
+    learnt_labels,
+    rarity,
+)
 from workers.training.pictures import PictureSource
 from workers.training.preemption import PreemptedError
 from workers.training.ranks import ALONE, Ranks
@@ -45,6 +54,7 @@ class Order:
     member: Member  # resolved: mean, deviation and precision filled in
     manifest: Manifest
     taxonomy: Taxonomy
+    classes: Classes  # of the products: the same, or label sets
     device: Device
 
 
@@ -83,7 +93,8 @@ def validate(objects: Objects, run: str, settings: TrainingSettings) -> Order:
     where = resolve_device(settings.device)
     _check_processes(member, settings.processes, where)
     precision = resolve_precision(member.precision, where)
-    return Order(row, model.resolved(member, precision), manifest, taxonomy, Device(where, precision))
+    classes = read_classes(objects, manifest, taxonomy)
+    return Order(row, model.resolved(member, precision), manifest, taxonomy, classes, Device(where, precision))
 
 
 def train(order: Order, attempt: int, around: Surroundings) -> None:
@@ -99,8 +110,9 @@ def train(order: Order, attempt: int, around: Surroundings) -> None:
             checkpoints.clear()
         around.say(f"run {run} is complete already")
         return
-    parts = divide(objects, order.manifest, order.taxonomy, order.member.split)
+    parts = divide(objects, order.manifest, order.classes, order.member.split)
     _check_watch(order.member, parts)
+    task = _task(order, parts)
     module, start = initial.network(objects, order.member, order.run.parent, order.taxonomy.classes)
     around.say(f"member {order.member.name}, run {run}, attempt {attempt}: {len(parts.training)} images; {start}")
     module = module.to(device=order.device.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -108,14 +120,14 @@ def train(order: Order, attempt: int, around: Surroundings) -> None:
     if around.ranks.first and not objects.exists(layout.run_file(run, "checkpoint/latest.json")):
         for key in list(objects.list(layout.run_file(run, "holdout/"))):
             objects.delete(key)  # of other weights: trained again, a GPU's differ in their last digits
-    module, counters = _train(order, parts, module, checkpoints, journal, around)
+    module, counters = _train(order, parts, task, module, checkpoints, journal, around)
     around.ranks.part()
     if not around.ranks.first:
         return
     checkpoint.put_tensors(objects, layout.run_file(run, "weights.safetensors"), module.state_dict())
     classes, fingerprint = order.taxonomy.classes, order.taxonomy.fingerprint
-    run_files.put_member(objects, run, order.member, classes=classes, taxonomy=fingerprint)
-    holdout = _score(order, parts, module, journal, around)
+    run_files.put_member(objects, run, order.member, classes=classes, taxonomy=fingerprint, labels=task.labels)
+    holdout = _score(order, parts, task, module, journal, around)
     journal.flush()
     processes = {"processes": around.ranks.count} if around.ranks.count > 1 else {}
     report = _metrics(order, parts, module, start, counters) | processes | {"holdout": holdout}
@@ -125,6 +137,30 @@ def train(order: Order, attempt: int, around: Surroundings) -> None:
     checkpoints.clear()
     accuracy = holdout["products"]["all"]
     around.say(f"complete: holdout accuracy per product {accuracy['accuracy']} (n={accuracy['n']})")
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What a member learns of its training part."""
+
+    objective: Objective
+    labels: tuple[int, ...] = ()  # class indexes, of a multilabel dataset
+    draw: Float64 | None = None
+
+
+def _task(order: Order, parts: Parts) -> _Task:
+    member, sets = order.member, order.classes
+    if not isinstance(sets, LabelSets):
+        return _Task(OneCategory(member.label_smoothing))
+    learnt = learnt_labels(member, parts.training, sets)
+    if not learnt:
+        reason = f"no label has {member.labels.least} products or more in the training part"
+        if member.labels.most:
+            reason = f"no label has {member.labels.least} to {member.labels.most} products in the training part"
+        raise BadInputError(f"member {member.name}", reason, remedy="correct the member's labels: {least, most}")
+    weights = balanced_weights(parts.training, sets) if member.class_weights == "balanced" else None
+    draw = rarity(parts.training, sets, learnt) if member.sampling == "balanced" else None
+    return _Task(ManyLabels(sets, learnt, weights, member.label_smoothing), tuple(learnt), draw)
 
 
 def _check_processes(member: Member, processes: int, where: torch.device) -> None:
@@ -153,23 +189,38 @@ def _check_watch(member: Member, parts: Parts) -> None:
 
 
 def _train(
-    order: Order, parts: Parts, module: nn.Module, checkpoints: Checkpoints, journal: Journal, around: Surroundings
+    order: Order,
+    parts: Parts,
+    task: _Task,
+    module: nn.Module,
+    checkpoints: Checkpoints,
+    journal: Journal,
+    around: Surroundings,
 ) -> tuple[nn.Module, Counters]:
     member, training = order.member, parts.training
-    learner = Learner(member, module, order.device, training.class_index, around.ranks)
+    learner = Learner(member, module, order.device, training.class_index, around.ranks, task.objective)
     with _source(order, training.followed_by(parts.watch), around) as source:  # one cache for both
         trainer = Trainer(
             member,
             training,
             source,
             learner,
-            Watch(member, parts.watch, source, order.device, first=len(training), preempted=around.preempted),
+            Watch(
+                member,
+                parts.watch,
+                source,
+                order.device,
+                first=len(training),
+                preempted=around.preempted,
+                objective=task.objective,
+            ),
             journal=journal,
             checkpoints=checkpoints,
             checkpoint_seconds=around.training.checkpoint_seconds,
             preempted=around.preempted,
             clock=around.clock,
             ranks=around.ranks,
+            draw=task.draw,
         )
         try:
             counters = trainer.run()
@@ -181,7 +232,9 @@ def _train(
     return trainer.kept(), counters
 
 
-def _score(order: Order, parts: Parts, module: nn.Module, journal: Journal, around: Surroundings) -> dict[str, Any]:
+def _score(
+    order: Order, parts: Parts, task: _Task, module: nn.Module, journal: Journal, around: Surroundings
+) -> dict[str, Any]:
     def progress(done: int, of: int) -> None:
         journal.progress({"stage": "holdout", "step": done, "steps": of, "seconds_left": None})
 
@@ -193,6 +246,7 @@ def _score(order: Order, parts: Parts, module: nn.Module, journal: Journal, arou
         order.device,
         progress=progress,
         preempted=around.preempted,
+        objective=task.objective,
     )
     once = replace(around.training, cache_bytes=0)  # every picture is looked at once
     alone = replace(around, training=once, ranks=ALONE)
@@ -206,6 +260,7 @@ def _score(order: Order, parts: Parts, module: nn.Module, journal: Journal, arou
             order.device.precision,
             clock=around.clock,
             preempted=around.preempted,
+            objective=task.objective,
         ).write(parts, source)
     return metrics
 

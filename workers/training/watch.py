@@ -8,13 +8,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from shared.domain import views
 from shared.domain.ensemble import Member
 from workers.training import figures
 from workers.training.dataset import Images
 from workers.training.device import Device
+from workers.training.label_figures import WatchTally
+from workers.training.objectives import ManyLabels, Objective, OneCategory
 from workers.training.pictures import PictureBatch, PictureSource
 from workers.training.preemption import PreemptedError
 from workers.vision.forward import logits
@@ -39,25 +40,30 @@ class Watch:
         *,
         first: int,
         preempted: Callable[[], bool],
+        objective: Objective | None = None,
     ) -> None:
-        """`source` reads other images too: those of `images` are its rows `first` onwards. `member` is resolved."""
+        """`source` reads other images too: those of `images` are its rows `first` onwards. `member` is resolved.
+
+        `objective` None: one category.
+        """
         self._member = member
         self._images = images
         self._source = source
         self._device = device
         self._first = first
         self._preempted = preempted
+        self._objective = objective or OneCategory(0.0)
 
     def judge(self, module: nn.Module) -> dict[str, Any] | None:
         """Figures of the images that can be decoded; None where there is none or the mean loss is not finite.
 
         `images`, `products`, `loss` (mean cross-entropy per image, labels not smoothed), shares `image_top1`,
         `image_top5`, `product_top1`, `product_top5` (a product's images are averaged), `precision`, `recall` and `f1`
-        (products, `figures.macro`), `half` (images, `figures.half`). Leaves `module` in eval mode. Raises
-        PreemptedError between two batches.
+        (products, `figures.macro`), `half` (images, `figures.half`); of label sets as `WatchTally` says. Leaves
+        `module` in eval mode. Raises PreemptedError between two batches.
         """
         module.eval()
-        tally = Tally()
+        tally = WatchTally(self._objective) if isinstance(self._objective, ManyLabels) else Tally()
         for batch in self._source.batches(self._batches()):
             if self._preempted():
                 raise PreemptedError
@@ -89,8 +95,8 @@ class Watch:
             pictures = resize(batch.pictures[some], given, where.device)
             found: Tensor = logits(module, pictures, _PLAIN, given, where.precision)
             targets = torch.from_numpy(truth[some]).to(where.device)
-            losses.append(functional.cross_entropy(found, targets, reduction="none").cpu().numpy())
-            probabilities.append(found.softmax(1).cpu().numpy())
+            losses.append(self._objective.losses(found, targets).cpu().numpy())
+            probabilities.append(self._objective.probabilities(found).cpu().numpy())
         return np.concatenate(probabilities), np.concatenate(losses)
 
 

@@ -1,6 +1,6 @@
 """One forward pass as scoring and holdout scoring both do it: a view of resized pictures through one network."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,10 @@ def logits(
     return outputs.float()
 
 
+def _softmax(of: Tensor) -> Tensor:
+    return of.softmax(1)
+
+
 @torch.inference_mode()
 def forward_probabilities(
     module: nn.Module,
@@ -39,16 +43,18 @@ def forward_probabilities(
     device: torch.device,
     precision: str,
     batch_images: int,
+    probabilities: Callable[[Tensor], Tensor] = _softmax,
 ) -> npt.NDArray[np.float16]:
     """float16 [n, views, classes] of any number of decoded pictures, each uint8 [height, width, 3] on the CPU.
 
-    Every pass has exactly `batch_images` rows, the last ones padded, as in scoring.
+    `probabilities` makes them of logits [n, classes]. Every pass has exactly `batch_images` rows, the last ones
+    padded, as in scoring.
     """
     parts = []
     for start in range(0, len(pictures), batch_images):
         some = pictures[start : start + batch_images]
         batch = torch.zeros((batch_images, 3, given.size, given.size), device=device)
         batch[: len(some)] = resize(some, given, device)
-        of_views = [logits(module, batch, spec, given, precision).softmax(1)[: len(some)] for spec in views]
+        of_views = [probabilities(logits(module, batch, spec, given, precision))[: len(some)] for spec in views]
         parts.append(torch.stack(of_views, dim=1).to(torch.float16).cpu().numpy())
     return np.concatenate(parts)

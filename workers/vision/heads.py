@@ -49,7 +49,11 @@ def _layers(head: Head, channels: int, places: int, classes: int) -> nn.Sequenti
     else:
         channels *= places
     layers += [nn.Dropout(head.dropout)] if head.dropout else []
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels, classes))
+    layers.append(nn.Flatten())
+    if head.hidden:
+        layers += [nn.Linear(channels, head.hidden), nn.ReLU()]
+        channels = head.hidden
+    return nn.Sequential(*layers, nn.Linear(channels, classes))
 
 
 def freeze(module: nn.Module, trains: tuple[str, ...]) -> None:

@@ -29,6 +29,7 @@ class LoadedMember:
     classes: int
     taxonomy: str  # fingerprint of the class order
     name: str
+    labels: tuple[int, ...] = ()  # class indexes that it has learnt; of a multilabel dataset
 
 
 def build(
@@ -80,7 +81,14 @@ def load_member(
     module = build(member.model, document["classes"], member.input.size, member.head)
     module.load_state_dict(get_tensors(objects, layout.run_file(run_id, "weights.safetensors")))
     module = module.to(device=device, dtype=dtype, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    return LoadedMember(module, filled_input(member), document["classes"], document["taxonomy"], member.name)
+    return LoadedMember(
+        module,
+        filled_input(member),
+        document["classes"],
+        document["taxonomy"],
+        member.name,
+        tuple(document.get("labels", ())),
+    )
 
 
 def _size_argument(model: str, size: int) -> dict[str, Any]:

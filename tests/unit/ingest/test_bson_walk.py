@@ -100,6 +100,8 @@ def test_what_a_decoder_refuses_is_damaged(seed: int) -> None:
         ({"_id": "5"}, "_id is a string, not an int32 or int64"),
         ({"_id": 5.0}, "_id is a double, not an int32 or int64"),
         ({"category_id": "x"}, "category_id is a string, not an int32 or int64"),
+        ({"category_ids": [1]}, "it has both category_id and category_ids"),
+        ({"category_id": 1, "category_ids": 1}, "it has both category_id and category_ids"),
         ({"imgs": []}, "it has no images"),
         ({"imgs": {}}, "imgs is a document, not an array"),
         ({"imgs": [PICTURE, b"x"]}, "image 1 is binary, not a document with a picture"),
@@ -113,6 +115,21 @@ def test_a_document_that_is_no_product_says_why(change: dict[str, Any], reason: 
     with pytest.raises(RefusedError) as caught:
         walk(data, 0, len(data))
     assert str(caught.value) == reason
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [([30, 10, bson.Int64(2**40), 10], (10, 30, 2**40)), ([], ()), (7, None), (["x"], None), ([1, None], None)],
+)
+def test_labels_are_a_set_of_numbers(given: Any, found: tuple[int, ...] | None) -> None:
+    data = bson.encode({"_id": 5, "category_ids": given, "imgs": [PICTURE]})
+    if found is not None:
+        assert walk(data, 0, len(data))[:2] == (5, found)
+        return
+    with pytest.raises(
+        RefusedError, match=r"category_ids is an int(32|64), not an array|number . of category_ids is a"
+    ):
+        walk(data, 0, len(data))
 
 
 @pytest.mark.parametrize("name", ["_id", "imgs"])

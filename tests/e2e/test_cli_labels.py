@@ -1,0 +1,138 @@
+"""A multilabel catalog through every verb: the sample's photographs, their labels the nodes of all three levels."""
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from services import cli
+from shared import wiring
+from shared.settings import Settings
+from tests import node_labels
+
+TINY = """
+name: nodes
+task: multilabel
+splits: {A: {seed: 7, holdout: 0.3}}
+defaults:
+  input: {size: 32, fit: pad}
+  batch_size: 64
+  epochs: 3
+  optimizer: adamw
+  label_smoothing: 0.0
+  schedule: {kind: cosine, rate: 4.0e-3}
+members:
+  all: {model: test_resnet}
+  frequent: {model: test_resnet, labels: {least: 30}, class_weights: balanced}
+  rare: {model: test_resnet, labels: {most: 29}, sampling: balanced}
+combinations: {added: [frequent, rare], every: [all, frequent, rare]}
+duplicates: {images: unique, products: unique}
+"""
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """A home, and the catalog that was made, trained on and scored in it."""
+
+    home: Path
+    folder: Path
+    job: str
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory, grocery: Path) -> Catalog:
+    folder = tmp_path_factory.mktemp("nodes")
+    home, file = folder / "home", folder / "nodes.yaml"
+    node_labels.write(grocery, folder)
+    file.write_text(TINY)
+    table = str(folder / "category_names.csv")
+    for name in ("train", "test"):
+        source = str(folder / f"{name}.bson")
+        assert cli.run(["--home", str(home), "ingest", source, "--dataset", name, "--categories", table]) == 0
+    assert cli.run(["--home", str(home), "train", str(file), "--dataset", "train"]) == 0
+    assert cli.run(["--home", str(home), "score", "test", "--ensemble", "nodes", "--no-skip-decided"]) == 0
+    return Catalog(home, folder, wiring.stores(Settings(home=home)).jobs.jobs()[0].id)
+
+
+def test_an_export_has_labels_separated_by_spaces(shell, catalog: Catalog, tmp_path: Path) -> None:
+    output = tmp_path / "answers.csv"
+    assert shell("--home", catalog.home, "export", catalog.job, "-o", output)[0] == 0
+    with output.open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["_id", "category_ids"]
+    jobs = wiring.stores(Settings(home=catalog.home)).jobs
+    assert len(rows) == jobs.job(catalog.job).products
+    answered = [row["category_ids"].split() for row in rows]
+    assert any(len(labels) >= 2 for labels in answered)
+    lines = tmp_path / "answers.ndjson"
+    assert shell("--home", catalog.home, "export", catalog.job, "-o", lines, "--format", "ndjson")[0] == 0
+    first = json.loads(lines.read_text().splitlines()[0])
+    assert [str(label) for label in first["category_ids"]] == answered[0]
+    assert len(first["probabilities"]) == len(first["category_ids"])
+    assert shell("--home", catalog.home, "export", catalog.job, "-o", tmp_path / "a", "--format", "parquet")[0] == 0
+
+
+def test_evaluate_prints_micro_and_macro_f1(shell, catalog: Catalog) -> None:
+    judge = ["--home", catalog.home, "evaluate", catalog.job, "--labels", catalog.folder / "test_labels.csv"]
+    code, out, _ = shell(*judge)
+    assert code == 0
+    assert "micro F1" in out
+    code, out, _ = shell(*judge, "--json")
+    found = json.loads(out)["combinations"]
+    assert [one["combination"] for one in found] == ["added", "every"]
+    for one in found:
+        quality = one["quality_with_duplicates"]
+        assert 0.3 < quality["micro_f1"]["low"] < quality["micro"]["f1"] < quality["micro_f1"]["high"]
+        assert quality["micro"]["n"] == quality["accuracy"]["n"] > 100
+    code, _, err = shell(*judge, "--html", catalog.folder / "page.html")
+    assert code == 2
+    assert "there is no page of label sets yet" in err
+
+
+def test_predict_answers_labels(shell, catalog: Catalog, grocery: Path) -> None:
+    code, out, _ = shell("--home", catalog.home, "predict", grocery / "apple.jpg", "--ensemble", "nodes", "--json")
+    assert code == 0
+    prediction = json.loads(out)["predictions"]["every"]
+    assert [label["probability"] > 0.5 for label in prediction["labels"]] == [True] * len(prediction["labels"])
+    assert prediction["top"][0]["path"]
+    assert prediction["nodes"] == []
+
+
+def test_fit_says_what_it_took_and_a_fitted_version_scores(shell, catalog: Catalog) -> None:
+    fit = ["--home", catalog.home, "fit", "nodes", "--least", "20"]
+    code, out, err = shell(*fit, "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert [step["name"] for step in found["steps"]] == ["weights", "one threshold", "a threshold per label"]
+    assert found["fitted"]["mean"] >= found["unfitted"]["mean"]
+    assert found["without_positives"]
+    code, out, _ = shell(*fit, "--combination", "added", "--apply")
+    assert code == 0
+    assert "micro F1 with it" in out
+    assert shell("--home", catalog.home, "score", "test", "--ensemble", "nodes")[0] == 0
+
+
+def test_runs_and_describe_speak_of_labels(shell, catalog: Catalog) -> None:
+    code, out, _ = shell("--home", catalog.home, "runs", "all")
+    assert code == 0
+    assert "products, all labels together: precision" in out
+    code, out, _ = shell("--home", catalog.home, "describe", "train")
+    assert code == 0
+    assert "FRUIT / all / all" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["compare", "nodes"], "compare is of one category per product"),
+        (["score", "test", "--ensemble", "nodes", "--keep-scores"], "what is kept is of one category per product"),
+        (["score", "test", "--ensemble", "nodes", "--duplicates", "softmax"], "softmax is of one category per product"),
+        (["train", "ensembles/grocery-small.yaml", "--dataset", "train"], "use an ensemble of task: multilabel"),
+    ],
+)
+def test_what_label_sets_do_not_have_is_refused(shell, catalog: Catalog, arguments, words) -> None:
+    code, _, err = shell("--home", catalog.home, *arguments)
+    assert code == 2
+    assert words in err
