@@ -55,7 +55,7 @@ defaults:
   labels: all                             # or {least: N, most: M}: those of so many products (multilabel)
   class_weights: none                     # or balanced (multilabel)
   sampling: uniform                       # or balanced: rare labels more often (multilabel)
-  features: computed
+  features: computed                      # or stored: a frozen backbone runs once
 views: [plain, hflip]
 means: {order: [views, members, images], views: arithmetic, members: arithmetic, images: arithmetic, weights: {}}
 duplicates: {images: unique, products: unique}

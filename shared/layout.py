@@ -16,6 +16,11 @@ def label_sets(dataset: str) -> str:
     return f"datasets/{dataset}/label_sets.parquet"
 
 
+def features(dataset: str, key: str, number: int) -> str:
+    """Precomputed features of some of a member's training pictures."""
+    return f"datasets/{dataset}/features/{key}/{number:05d}.npy"
+
+
 def dataset_prefix(dataset: str) -> str:
     """Everything of one dataset."""
     return f"datasets/{dataset}/"

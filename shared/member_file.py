@@ -102,7 +102,7 @@ def member(
         labels=_labels(keys["labels"]),
         class_weights=cast(Any, keys["class_weights"].choice(("none", "balanced"))),
         sampling=cast(Any, keys["sampling"].choice(("uniform", "balanced"))),
-        features=cast(Any, keys["features"].choice(("computed",))),
+        features=_features(keys),
     )
 
 
@@ -292,6 +292,16 @@ def _labels(value: Value) -> LabelRange:
     found = LabelRange(**{key: number.integer(1, 2**31) for key, number in keys.items()})
     if found.most and found.most < found.least:
         raise value.error("no number is between these two", "write {least: 500}, {most: 499}, or a range")
+    return found
+
+
+def _features(keys: Mapping[str, Value]) -> Any:
+    found = keys["features"].choice(("computed", "stored"))
+    head = head_keys.head(keys["head"])
+    fits = head_keys.trains(keys["trains"]) == ("head",) and head.kind in ("average", "max") and not head.batch_norm
+    if found == "stored" and not (fits and not keys["augment"].items()):
+        reason = "stored features are those of a frozen backbone, pooled, of pictures that are never changed"
+        raise keys["features"].error(reason, "add trains: head, head: average or max without batch_norm, augment: []")
     return found
 
 

@@ -20,7 +20,7 @@ class TrainingProgress:
     done: float
     total: float
     member: str = ""  # the one that runs; empty where none does
-    stage: str = ""  # starting, training or holdout
+    stage: str = ""  # starting, features, training or holdout
     epoch: int = 0
     epochs: int = 0
     images_per_second: float = 0.0
@@ -60,9 +60,13 @@ def progress_among(
     )
 
 
+_AROUND = {"features": 0.0, "holdout": 1.0}
+"""Stages before and after the epochs, and the share of these that is done then."""
+
+
 def _share(told: Mapping[str, Any]) -> float:
-    if told.get("stage") == "holdout":
-        return 1.0
+    if told.get("stage") in _AROUND:
+        return _AROUND[told["stage"]]
     return told["step"] / told["steps"] if told and told["steps"] else 0.0
 
 

@@ -26,7 +26,7 @@ RunId = Annotated[str, Path(pattern=r"^[0-9a-f]{1,64}$")]
 class RunProgress(Model):
     """How far a run is."""
 
-    stage: str = Field(description="starting, training or holdout")
+    stage: str = Field(description="starting, features, training or holdout")
     step: int
     steps: int = Field(description="0 while unknown")
     epoch: int

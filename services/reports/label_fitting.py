@@ -24,6 +24,7 @@ FOLDS = 5
 _SWARM_PRODUCTS = 10_000  # that weights are searched on; the search looks at them a thousand times
 
 Bool = npt.NDArray[np.bool_]
+Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
 
@@ -108,15 +109,17 @@ class _Fitter:
         given = np.array([mix.means.weights.get(name, 1.0) for name in mix.members])
         self._weights = [given if (given > 0).any() else np.ones(len(given))] * (FOLDS + 1)
         fold = fitting.folds(fitting.groups(holdout.first_image, holdout.image_md5), FOLDS)
-        rows, alone, known, plain = [], [], [], []
+        rows: list[Int64] = []
+        of_parts: list[tuple[Float32, Bool, Float64]] = []
         for part in holdout.parts([]):
             keep = usable[part.rows]
             rows.append(part.rows[keep])
             of_members = [part.alone(replace(mix, members=(name,)))[keep] for name in mix.members]
-            alone.append(np.stack(of_members, axis=1).astype(np.float32))
-            plain.append(part.alone(mix)[keep])
-            known.append(holdout.sets.dense(part.known[keep]) > 0)
-        self._alone, self._known, self._plain = (np.concatenate(one) for one in (alone, known, plain))
+            known = holdout.sets.dense(part.known[keep]) > 0
+            of_parts.append((np.stack(of_members, axis=1).astype(np.float32), known, part.alone(mix)[keep]))
+        self._alone = np.concatenate([alone for alone, _, _ in of_parts])
+        self._known = np.concatenate([known for _, known, _ in of_parts])
+        self._plain = np.concatenate([plain for _, _, plain in of_parts])
         self._fold: Int64 = fold[np.concatenate(rows)]
         labels = self._known.shape[1]
         self._thresholds: list[Float64] = [np.full(labels, SURE)] * (FOLDS + 1)

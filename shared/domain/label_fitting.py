@@ -21,7 +21,7 @@ def mixed(alone: Float32, learnt: Bool, weights: Float64, mean: Mean) -> Float64
     shares = shares / shares.sum(axis=0)
     with np.errstate(invalid="ignore"):  # what has no share may be infinite
         terms = np.where(shares > 0, means.transform(alone.astype(np.float64), mean.power) * shares, 0)
-    return means.inverse(terms.sum(axis=1), mean.power)
+    return np.asarray(means.inverse(terms.sum(axis=1), mean.power), dtype=np.float64)
 
 
 def weights(alone: Float32, learnt: Bool, known: Bool, mean: Mean) -> Float64:
@@ -35,7 +35,7 @@ def weights(alone: Float32, learnt: Bool, known: Bool, mean: Mean) -> Float64:
         return float(label_figures.f1(label_figures.counts(said, known).sum(axis=1)))
 
     found = swarm.best(score, alone.shape[1])
-    return found / found.sum()
+    return np.asarray(found / found.sum())
 
 
 def one_threshold(probabilities: Float64, known: Bool) -> float:

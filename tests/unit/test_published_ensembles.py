@@ -4,16 +4,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
 from shared import ensemble_file
+from shared.domain import label_sets, taxonomy
 from shared.domain.ensemble import Ensemble, Member
 from tests.tiny_member import MEMBER
 from workers.training.augment import EpochAugmentation
 from workers.training.dataset import Images
 from workers.training.device import Device
 from workers.training.learner import Learner
+from workers.training.objectives import ManyLabels
 from workers.training.pictures import PictureBatch
 from workers.vision.heads import freeze
 from workers.vision.model import build, resolved
@@ -138,15 +141,83 @@ def test_a_network_of_the_other_systems_learns_what_it_is_to(file: str, name: st
     assert changed == {name for name, one in module.named_parameters() if one.requires_grad}
 
 
-def learn(member: Member, module: torch.nn.Module) -> float:
+LABELS = 228
+FASHION = {  # millions of parameters, as reported
+    "mobilenet": 3.46,
+    "inception-small": 22.3,
+    "xception-small": 21.3,
+    "resnet-small": 26,
+    "xception-large": 21.3,
+}
+
+
+def parameters(member: Member, labels: int) -> dict[str, int]:
+    with torch.device("meta"):
+        module = build(member.model, labels, member.input.size, member.head)
+    return {name: one.numel() for name, one in module.named_parameters()}
+
+
+@pytest.fixture(scope="module")
+def fashion() -> Ensemble:
+    return ensemble_file.load(FILES / "fashion-2018.yaml")
+
+
+@pytest.mark.parametrize("name", FASHION)
+def test_a_network_of_the_fashion_system_has_the_reported_parameters(fashion: Ensemble, name: str) -> None:
+    whole = sum(parameters(fashion.members[name], LABELS).values()) / 1e6
+    assert whole == pytest.approx(FASHION[name], abs=0.05 if FASHION[name] < 26 else 0.5)
+
+
+def test_a_precomputed_head_beside_xception_has_the_reported_parameters(fashion: Ensemble) -> None:
+    head = {
+        name: count
+        for name, count in parameters(fashion.members["xception-precomputed"], LABELS).items()
+        if name.startswith("head.")
+    }
+    xception = parameters(fashion.members["xception-large"], LABELS)
+    assert (sum(head.values()) + sum(xception.values())) / 1e6 == pytest.approx(23.7, abs=0.15)
+
+
+def test_frequent_and_rare_labels_have_members_of_their_own(fashion: Ensemble) -> None:
+    frequent, rare = (fashion.members[name].labels for name in fashion.combinations["added"])
+    assert (frequent.least, frequent.most) == (100_000, 0)
+    assert (rare.least, rare.most) == (500, 99_999)
+    assert {member.labels.least for member in fashion.members.values()} == {500, 100_000}
+    assert {member.input.fit for member in fashion.members.values()} == {"pad"}
+    assert fashion.default_combination == "all"
+
+
+@pytest.mark.parametrize("name", ["mobilenet-weighted", "inception-rare-phase1", "xception-precomputed"])
+def test_a_network_of_the_fashion_system_learns_label_sets(fashion: Ensemble, name: str) -> None:
+    member = resolved(replace(fashion.members[name], batch_size=2), "float32")
+    table = taxonomy.build(range(LABELS), [("a", "b", str(number)) for number in range(LABELS)])
+    sets = label_sets.build({1: (3, 7), 2: (7, 200)}, table)
+    objective = ManyLabels(sets, range(100), np.full(LABELS, 2, np.float32), 0.0)
+    torch.manual_seed(1)
+    module = build(member.model, LABELS, member.input.size, member.head)
+    freeze(module, member.trains)
+    before = {name: one.detach().clone() for name, one in module.named_parameters()}
+    loss = learn(member, module, np.array([0, 1]), objective)
+    assert 0.5 < loss < 1.5  # about log 2, before it has learnt anything
+    changed = {name for name, one in module.named_parameters() if not torch.equal(one, before[name])}
+    assert changed == {name for name, one in module.named_parameters() if one.requires_grad}
+
+
+def learn(
+    member: Member,
+    module: torch.nn.Module,
+    classes: npt.NDArray[np.int64] = np.array([17, 5000]),  # noqa: B008
+    objective: ManyLabels | None = None,
+) -> float:
     """The loss of one step on two pictures."""
     rows = np.arange(2)
-    classes = np.array([17, 5000])
     side = member.input.size
     noise = torch.Generator().manual_seed(3)
     pictures = list(torch.randint(0, 256, (2, side, side, 3), dtype=torch.uint8, generator=noise))
+    if member.features == "stored":
+        pictures = list(torch.rand(2, 2048, generator=noise).to(torch.float16))
     images = Images(("pack",), rows.astype(np.int32), rows, rows, rows, rows, classes, rows)
-    learner = Learner(member, module, Device(torch.device("cpu"), "float32"), classes)
+    learner = Learner(member, module, Device(torch.device("cpu"), "float32"), classes, objective=objective)
     learner.learn(
         [PictureBatch(rows, pictures, {})],
         2,

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from shared.domain.digests import seed_of
 from shared.domain.ensemble import Member
-from workers.training import optimizers
+from workers.training import features, optimizers
 from workers.training.augment import EpochAugmentation
 from workers.training.averaging import average_of
 from workers.training.dataset import Int64
@@ -111,15 +111,21 @@ class Learner:
 
     def _backward(self, part: PictureBatch, augmentation: EpochAugmentation, images: int) -> Tensor:
         """What `take_sums` sums up, of a part."""
-        member, device = self._member, self._device.device
-        pictures = preprocessing.resize(part.pictures, member.input, device)
-        pictures = preprocessing.normalise(augmentation.apply(pictures, part.rows), member.input.mean, member.input.std)
+        device = self._device.device
         targets = self._targets[torch.from_numpy(part.rows)].to(device, non_blocking=True)
-        logits = self._device.forward(self._module, pictures)
+        logits = self._logits(part, augmentation)
         loss = self.objective.loss(logits, targets)
         torch.autograd.backward(loss if self._whole else loss * (len(targets) / images))
         with torch.no_grad():
             return torch.stack([loss.double() * len(targets), *self.objective.counts(logits, targets)])
+
+    def _logits(self, part: PictureBatch, augmentation: EpochAugmentation) -> Tensor:
+        member = self._member
+        if member.features == "stored":
+            return features.answers(self._module, part, self._device)
+        pictures = preprocessing.resize(part.pictures, member.input, self._device.device)
+        pictures = preprocessing.normalise(augmentation.apply(pictures, part.rows), member.input.mean, member.input.std)
+        return self._device.forward(self._module, pictures)
 
     def _add_up(self, sums: Tensor) -> None:
         """Gradients and `sums` over all ranks. Not torch's DistributedDataParallel: it waits for a gradient of every

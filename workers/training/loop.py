@@ -16,7 +16,7 @@ from workers.training.dataset import Float64, Images, Int64, drawn_order, epoch_
 from workers.training.journal import Journal
 from workers.training.learner import Learner
 from workers.training.pace import Pace
-from workers.training.pictures import Noted, PictureSource
+from workers.training.pictures import Noted, Source
 from workers.training.preemption import PreemptedError
 from workers.training.ranks import Ranks
 from workers.training.rates import Rates
@@ -33,7 +33,7 @@ class Trainer:
         self,
         member: Member,
         images: Images,
-        source: PictureSource,
+        source: Source,
         learner: Learner,
         watch: Watch,
         *,

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,10 @@ class PictureBatch:
     pictures: list[torch.Tensor]  # n of uint8 [h, w, 3]
     undecodable: dict[int, str]  # the other rows, with the reason
 
+    def take(self, some: slice) -> "PictureBatch":
+        """These of the decoded ones."""
+        return PictureBatch(self.rows[some], self.pictures[some], {})
+
 
 class Noted:
     """The parts of a batch as they go by, and what they were."""
@@ -42,6 +47,13 @@ class Noted:
             self.seen += len(part.rows)
             self.undecodable |= part.undecodable
             yield part
+
+
+class Source(Protocol):
+    """What a training reads: pictures, or their precomputed features."""
+
+    def batches(self, batches: Iterable[Rows]) -> Iterator[PictureBatch]:
+        """What each batch of rows holds, in order."""
 
 
 class PictureSource:

@@ -20,11 +20,12 @@ from shared.domain.taxonomy import Taxonomy
 from shared.packs import Manifest, read_classes, read_manifest, read_taxonomy
 from shared.ports import Clock, Objects
 from shared.settings import ScoringSettings, TrainingSettings
-from workers.training import initial
+from workers.training import features, initial
 from workers.training.card import MemberCard
 from workers.training.checkpoints import Checkpoints, Counters
 from workers.training.dataset import Float64, Images, Parts, divide
 from workers.training.device import Device
+from workers.training.features import FeatureSource
 from workers.training.holdout import HoldoutScorer
 from workers.training.journal import Journal
 from workers.training.learner import Learner
@@ -199,7 +200,7 @@ def _train(
 ) -> tuple[nn.Module, Counters]:
     member, training = order.member, parts.training
     learner = Learner(member, module, order.device, training.class_index, around.ranks, task.objective)
-    with _source(order, training.followed_by(parts.watch), around) as source:  # one cache for both
+    with _training_source(order, training.followed_by(parts.watch), module, journal, around) as source:  # one for both
         trainer = Trainer(
             member,
             training,
@@ -263,6 +264,35 @@ def _score(
             objective=task.objective,
         ).write(parts, source)
     return metrics
+
+
+def _training_source(
+    order: Order, images: Images, module: nn.Module, journal: Journal, around: Surroundings
+) -> PictureSource | FeatureSource:
+    if order.member.features == "computed":
+        return _source(order, images, around)
+    dataset, key = order.manifest.dataset, features.key_of(order.manifest, order.member, module, order.device)
+
+    def store() -> None:
+        once = replace(around, training=replace(around.training, cache_bytes=0))
+        with _source(order, images, once) as source:
+            features.store(
+                around.objects,
+                dataset,
+                key,
+                order.member,
+                module,
+                images,
+                source,
+                order.device,
+                progress=lambda done, of: journal.progress(
+                    {"stage": "features", "step": done, "steps": of, "seconds_left": None}
+                ),
+                preempted=around.preempted,
+            )
+
+    around.ranks.of_first(store)
+    return FeatureSource(around.objects, dataset, key, len(images))
 
 
 def _source(order: Order, images: Images, around: Surroundings) -> PictureSource:

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from shared.domain import views
 from shared.domain.ensemble import Member
-from workers.training import figures
+from workers.training import features, figures
 from workers.training.dataset import Images
 from workers.training.device import Device
 from workers.training.label_figures import WatchTally
 from workers.training.objectives import ManyLabels, Objective, OneCategory
-from workers.training.pictures import PictureBatch, PictureSource
+from workers.training.pictures import PictureBatch, Source
 from workers.training.preemption import PreemptedError
 from workers.vision.forward import logits
 from workers.vision.preprocessing import resize
@@ -35,7 +35,7 @@ class Watch:
         self,
         member: Member,
         images: Images,
-        source: PictureSource,
+        source: Source,
         device: Device,
         *,
         first: int,
@@ -92,8 +92,11 @@ class Watch:
         probabilities, losses = [], []
         for start in range(0, len(batch.pictures), _BATCH_IMAGES):
             some = slice(start, start + _BATCH_IMAGES)
-            pictures = resize(batch.pictures[some], given, where.device)
-            found: Tensor = logits(module, pictures, _PLAIN, given, where.precision)
+            if self._member.features == "stored":
+                found: Tensor = features.answers(module, batch.take(some), where)
+            else:
+                pictures = resize(batch.pictures[some], given, where.device)
+                found = logits(module, pictures, _PLAIN, given, where.precision)
             targets = torch.from_numpy(truth[some]).to(where.device)
             losses.append(self._objective.losses(found, targets).cpu().numpy())
             probabilities.append(self._objective.probabilities(found).cpu().numpy())
