@@ -11,7 +11,7 @@ from typing import Any, cast, get_args
 
 import yaml
 
-from shared import member_file
+from shared import label_keys, member_file
 from shared.domain import ensemble_rules as rules
 from shared.domain import views as domain_views
 from shared.domain.ensemble import (
@@ -104,7 +104,7 @@ def parse(text: str, where: str, architectures: Mapping[str, tuple[str, ...]]) -
     members = {name: one for phases in made.values() for name, (_, one) in phases.items()}
     _check_graph(members, places)
     for name, one in members.items():
-        member_file.check_task(one, task, places[name])
+        label_keys.check_task(one, task, places[name])
     duplicates = _over(top.get("duplicates"), table["duplicates"])
     return Ensemble(
         name=top["name"].name(),

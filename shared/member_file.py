@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from typing import Any, cast, get_args
 
-from shared import head_keys, training_keys
-from shared.domain.ensemble import Fit, Init, Input, LabelRange, Member, Schedule, Split, Task
+from shared import head_keys, label_keys, training_keys
+from shared.domain.ensemble import Fit, Init, Input, Member, Schedule, Split
 from shared.domain.ensemble_rules import default_seed, nearest
 from shared.yaml_nodes import Value
 
@@ -52,8 +52,6 @@ _PLAIN = (
 _INPUT = ("size", "fit", "interpolation", "antialias", "pad_colour", "mean", "std")
 _LATER = ("joint",)
 _NO_PHASES = ("phases", "init", "split", "model", "input", "head", "seed", "as_published")
-_OF_LABELS = ("labels", "class_weights", "sampling")
-_USUAL = (LabelRange(), "none", "uniform")
 _MOMENTUM = next(cast(float, field.default) for field in fields(Member) if field.name == "momentum")
 
 
@@ -99,19 +97,11 @@ def member(
         early_stopping=_early_stopping(keys["early_stopping"]),
         head=head_keys.head(keys["head"]),
         trains=head_keys.trains(keys["trains"]),
-        labels=_labels(keys["labels"]),
+        labels=label_keys.labels(keys["labels"]),
         class_weights=cast(Any, keys["class_weights"].choice(("none", "balanced"))),
         sampling=cast(Any, keys["sampling"].choice(("uniform", "balanced"))),
-        features=_features(keys),
+        features=label_keys.features(keys),
     )
-
-
-def check_task(member: Member, task: Task, place: Value) -> None:
-    """Refuse what only the members of multilabel ensembles have."""
-    asked = (member.labels, member.class_weights, member.sampling)
-    for key, value, usual in zip(_OF_LABELS, asked, _USUAL, strict=True):
-        if task != "multilabel" and value != usual:
-            raise place.error(f"'{key}' is of label sets", "leave it out, or say task: multilabel")
 
 
 def phases(
@@ -282,27 +272,6 @@ def _early_stopping(value: Value) -> int:
             raise value.error(f"unknown value '{found}'", "write {patience: EPOCHS}, or none")
         return 0
     return value.mapping(("patience",), ("patience",))["patience"].integer(1, 100_000)
-
-
-def _labels(value: Value) -> LabelRange:
-    if not value.is_mapping:
-        value.choice(("all",))
-        return LabelRange()
-    keys = value.mapping(("least", "most"))
-    found = LabelRange(**{key: number.integer(1, 2**31) for key, number in keys.items()})
-    if found.most and found.most < found.least:
-        raise value.error("no number is between these two", "write {least: 500}, {most: 499}, or a range")
-    return found
-
-
-def _features(keys: Mapping[str, Value]) -> Any:
-    found = keys["features"].choice(("computed", "stored"))
-    head = head_keys.head(keys["head"])
-    fits = head_keys.trains(keys["trains"]) == ("head",) and head.kind in ("average", "max") and not head.batch_norm
-    if found == "stored" and not (fits and not keys["augment"].items()):
-        reason = "stored features are those of a frozen backbone, pooled, of pictures that are never changed"
-        raise keys["features"].error(reason, "add trains: head, head: average or max without batch_norm, augment: []")
-    return found
 
 
 def _precision(value: Value) -> Any:

@@ -1,6 +1,7 @@
 """What a network learns: one category of many, or which of all labels; its loss, its answers and what is right."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -10,10 +11,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from shared.domain.ensemble import Member
+from shared.domain.errors import BadInputError
 from shared.domain.fits import SURE
-from shared.domain.label_sets import LabelSets
+from shared.domain.label_sets import Classes, LabelSets
 from workers.training import figures
-from workers.training.dataset import Images
+from workers.training.dataset import Images, Parts
 
 Bool = npt.NDArray[np.bool_]
 Float32 = npt.NDArray[np.float32]
@@ -160,3 +162,27 @@ def balanced_weights(images: Images, sets: LabelSets) -> Float32:
     """float32[labels]: products without a label for each one with it, so that both count alike in its loss."""
     found, products = products_of(images, sets), len(np.unique(images.product_id))
     return ((products - found) / np.maximum(found, 1)).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a member learns of its training part."""
+
+    objective: Objective
+    labels: tuple[int, ...] = ()  # class indexes, of a multilabel dataset
+    draw: Float64 | None = None  # how often each training image is drawn; None: each comes once
+
+
+def task_of(member: Member, classes: Classes, parts: Parts) -> Task:
+    """The task of a member on a dataset. Raises BadInputError where it would learn no label."""
+    if not isinstance(classes, LabelSets):
+        return Task(OneCategory(member.label_smoothing))
+    images, asked = parts.training, member.labels
+    learnt = learnt_labels(member, images, classes)
+    if not learnt:
+        number = f"{asked.least} to {asked.most} products" if asked.most else f"{asked.least} products or more"
+        reason = f"no label has {number} in the training part"
+        raise BadInputError(f"member {member.name}", reason, remedy="correct the member's labels: {least, most}")
+    weights = balanced_weights(images, classes) if member.class_weights == "balanced" else None
+    draw = rarity(images, classes, learnt) if member.sampling == "balanced" else None
+    return Task(ManyLabels(classes, learnt, weights, member.label_smoothing), tuple(learnt), draw)

@@ -14,7 +14,7 @@ from torch import nn
 from shared import layout, run_files
 from shared.domain.ensemble import Member, member_from_plain, run_id
 from shared.domain.errors import BadInputError, NotFoundError
-from shared.domain.label_sets import Classes, LabelSets
+from shared.domain.label_sets import Classes
 from shared.domain.records import SCHEMA, Run
 from shared.domain.taxonomy import Taxonomy
 from shared.packs import Manifest, read_classes, read_manifest, read_taxonomy
@@ -23,21 +23,14 @@ from shared.settings import ScoringSettings, TrainingSettings
 from workers.training import features, initial
 from workers.training.card import MemberCard
 from workers.training.checkpoints import Checkpoints, Counters
-from workers.training.dataset import Float64, Images, Parts, divide
+from workers.training.dataset import Images, Parts, divide
 from workers.training.device import Device
 from workers.training.features import FeatureSource
 from workers.training.holdout import HoldoutScorer
 from workers.training.journal import Journal
 from workers.training.learner import Learner
 from workers.training.loop import Trainer
-from workers.training.objectives import (
-    ManyLabels,
-    Objective,
-    OneCategory,
-    balanced_weights,
-    learnt_labels,
-    rarity,
-)
+from workers.training.objectives import Task, task_of
 from workers.training.pictures import PictureSource
 from workers.training.preemption import PreemptedError
 from workers.training.ranks import ALONE, Ranks
@@ -113,7 +106,7 @@ def train(order: Order, attempt: int, around: Surroundings) -> None:
         return
     parts = divide(objects, order.manifest, order.classes, order.member.split)
     _check_watch(order.member, parts)
-    task = _task(order, parts)
+    task = task_of(order.member, order.classes, parts)
     module, start = initial.network(objects, order.member, order.run.parent, order.taxonomy.classes)
     around.say(f"member {order.member.name}, run {run}, attempt {attempt}: {len(parts.training)} images; {start}")
     module = module.to(device=order.device.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -138,30 +131,6 @@ def train(order: Order, attempt: int, around: Surroundings) -> None:
     checkpoints.clear()
     accuracy = holdout["products"]["all"]
     around.say(f"complete: holdout accuracy per product {accuracy['accuracy']} (n={accuracy['n']})")
-
-
-@dataclass(frozen=True, slots=True)
-class _Task:
-    """What a member learns of its training part."""
-
-    objective: Objective
-    labels: tuple[int, ...] = ()  # class indexes, of a multilabel dataset
-    draw: Float64 | None = None
-
-
-def _task(order: Order, parts: Parts) -> _Task:
-    member, sets = order.member, order.classes
-    if not isinstance(sets, LabelSets):
-        return _Task(OneCategory(member.label_smoothing))
-    learnt = learnt_labels(member, parts.training, sets)
-    if not learnt:
-        reason = f"no label has {member.labels.least} products or more in the training part"
-        if member.labels.most:
-            reason = f"no label has {member.labels.least} to {member.labels.most} products in the training part"
-        raise BadInputError(f"member {member.name}", reason, remedy="correct the member's labels: {least, most}")
-    weights = balanced_weights(parts.training, sets) if member.class_weights == "balanced" else None
-    draw = rarity(parts.training, sets, learnt) if member.sampling == "balanced" else None
-    return _Task(ManyLabels(sets, learnt, weights, member.label_smoothing), tuple(learnt), draw)
 
 
 def _check_processes(member: Member, processes: int, where: torch.device) -> None:
@@ -192,7 +161,7 @@ def _check_watch(member: Member, parts: Parts) -> None:
 def _train(
     order: Order,
     parts: Parts,
-    task: _Task,
+    task: Task,
     module: nn.Module,
     checkpoints: Checkpoints,
     journal: Journal,
@@ -234,7 +203,7 @@ def _train(
 
 
 def _score(
-    order: Order, parts: Parts, task: _Task, module: nn.Module, journal: Journal, around: Surroundings
+    order: Order, parts: Parts, task: Task, module: nn.Module, journal: Journal, around: Surroundings
 ) -> dict[str, Any]:
     def progress(done: int, of: int) -> None:
         journal.progress({"stage": "holdout", "step": done, "steps": of, "seconds_left": None})
