@@ -36,8 +36,8 @@ def fit(
 ) -> None:
     """Fit weights, temperature and thresholds on the holdout.
 
-    Cross-fitted: every figure is of products that were not fitted on. No network runs. Of a multilabel ensemble,
-    weights by particle swarm, and thresholds of labels; --accuracy says nothing there.
+    Cross-fitted: every figure is of products that were not fitted on. With label
+    sets: weights by particle swarm, and thresholds of labels at any accuracy.
 
     Example: shelver fit grocery-small --least 20
     """

@@ -27,7 +27,7 @@ def scene(tmp_path: Path) -> Scene:
 def stores(scene: Scene, tmp_path: Path) -> Stores:
     """The scene's stores without its job, and the ensemble `small` in version v1, current, and v2, without a table."""
     runs = SqliteRuns(tmp_path / "runs.sqlite")
-    document = {"image_duplicates": "unique", "product_duplicates": "majority"}
+    document = {"image_duplicates": "unique", "product_duplicates": "majority", "task": "multiclass"}
     version = EnsembleVersion(
         name="small",
         version="v1",
