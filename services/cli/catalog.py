@@ -66,6 +66,7 @@ def show_manifest(manifest: Manifest) -> None:
             "products": manifest.products,
             "images": manifest.images,
             "labelled": manifest.labelled,
+            "label sets": manifest.label_sets or "",
             "bytes": manifest.bytes,
             "packs": len(manifest.packs),
             "repeated": manifest.repeated,

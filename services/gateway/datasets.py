@@ -15,7 +15,7 @@ from services.gateway.problems import answers
 from shared import removal
 from shared.domain.errors import NotFoundError
 from shared.domain.records import Dataset
-from shared.packs import PackRef, read_index, read_manifest, read_products, read_taxonomy
+from shared.packs import PackRef, read_index, read_label_sets, read_manifest, read_products, read_taxonomy
 from shared.ports import Stores
 
 DatasetName = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", examples=["train"])]
@@ -74,6 +74,7 @@ class ManifestView(Model):
     repeated: int
     unrecognised: int = Field(description="Images that do not begin like a JPEG, PNG or WebP file")
     taxonomy: str
+    label_sets: int = Field(0, description="Distinct ones of a multilabel dataset; 0: a product has one category")
     pack_bytes: int
     packs: list[PackView]
     bad: list[BadDocumentView]
@@ -106,6 +107,7 @@ class ProductView(Model):
     dataset: str
     id: int
     category_id: int | None
+    category_ids: list[int] | None = Field(None, description="Its labels, in a multilabel dataset")
     images: list[ImageView]
 
 
@@ -156,10 +158,13 @@ def router(context: Context) -> APIRouter:
     @routes.get("/{dataset}/products/{product}", dependencies=[reads], responses=answers(HTTPStatus.NOT_FOUND))
     def one_product(dataset: DatasetName, product: ProductId) -> ProductView:
         """A product, with sizes and digests of its images."""
+        stored = stores.catalog.product(dataset, product).category_id
+        sets = read_label_sets(stores.objects, read_manifest(stores.objects, dataset))
         return ProductView(
             dataset=dataset,
             id=product,
-            category_id=stores.catalog.product(dataset, product).category_id,
+            category_id=None if sets else stored,
+            category_ids=list(sets[stored]) if sets and stored is not None else None,
             images=[
                 ImageView(bytes=len(content), md5=hashlib.md5(content, usedforsecurity=False).hexdigest())
                 for content in pictures(stores, dataset, product)

@@ -5,12 +5,14 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import bson
 import pytest
 
 from services import cli
 from shared import wiring
 from shared.settings import Settings
 from tests import node_labels
+from tests.gateway_scene import gateway
 
 TINY = """
 name: nodes
@@ -112,6 +114,16 @@ def test_fit_says_what_it_took_and_a_fitted_version_scores(shell, catalog: Catal
     assert code == 0
     assert "micro F1 with it" in out
     assert shell("--home", catalog.home, "score", "test", "--ensemble", "nodes")[0] == 0
+
+
+def test_the_gateway_shows_labels(catalog: Catalog) -> None:
+    with gateway(catalog.home) as scene, scene.client("read") as client:
+        with (catalog.folder / "train.bson").open("rb") as dump:
+            document = next(bson.decode_file_iter(dump))
+        product = client.get(f"/v1/datasets/train/products/{document['_id']}").json()
+        assert (product["category_id"], product["category_ids"]) == (None, document["category_ids"])
+        manifest = client.get("/v1/datasets/train/manifest").json()
+        assert manifest["label_sets"] > 10
 
 
 def test_runs_and_describe_speak_of_labels(shell, catalog: Catalog) -> None:

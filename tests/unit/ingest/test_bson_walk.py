@@ -127,7 +127,7 @@ def test_labels_are_a_set_of_numbers(given: Any, found: tuple[int, ...] | None) 
         assert walk(data, 0, len(data))[:2] == (5, found)
         return
     with pytest.raises(
-        RefusedError, match=r"category_ids is an int(32|64), not an array|number . of category_ids is a"
+        RefusedError, match=r"category_ids is an int(32|64), not an array|number . of category_ids is (a string|null)"
     ):
         walk(data, 0, len(data))
 
