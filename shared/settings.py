@@ -74,6 +74,7 @@ class ScoringSettings:
 
     device: str = "auto"  # auto: cuda where there is one, else cpu
     batch_images: int | None = None  # None: chosen for the device; a job keeps the first engine's choice
+    compile: bool = False  # networks by torch.compile: a minute per network at each start, other last digits
     decode_threads: int | None = None  # None: one per core
     decode_cap_pixels: int = 2048 * 2048  # above this a picture is decoded scaled down, never below the input size
     refuse_pixels: int = 100_000_000  # above this a picture is an error, before it is decoded

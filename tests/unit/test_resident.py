@@ -11,11 +11,13 @@ from shared import duplicate_tables, layout, run_files
 from shared.adapters.directory import DirectoryObjects
 from shared.domain import duplicates, taxonomy
 from shared.domain.ensemble import Ensemble
+from shared.domain.ensemble import from_plain as ensemble_from_plain
 from shared.domain.errors import ConflictError, NotFoundError
 from shared.domain.records import EnsembleVersion, JobOptions
-from shared.packs import Manifest, PackIndex, read_indexes
+from shared.packs import Manifest, PackIndex, read_indexes, read_taxonomy
 from shared.settings import ScoringSettings
 from tests.engine_parts import ensemble
+from workers.scoring import resident
 from workers.scoring.chunks import ChunkInput, ProductResult
 from workers.scoring.resident import load_engine
 from workers.vision import model
@@ -174,3 +176,24 @@ def test_one_picture_is_answered_at_once(home):
 
     assert result.predictions["all"].category_id in (1000, 1001, 1002)
     assert seconds["forward"] > 0
+
+
+def test_networks_are_compiled_where_the_setting_says_so_and_else_run_as_they_are(home: Home) -> None:
+    loaded = {}
+    for compiles in (False, True):
+        settings = dataclasses.replace(SETTINGS, compile=compiles)
+        loaded[compiles] = resident._load_networks(
+            home.objects,
+            home.version,
+            ensemble_from_plain(home.version.document),
+            read_taxonomy(home.objects, "tiny"),
+            torch.device("cpu"),
+            settings,
+        )
+    batch = torch.rand(2, 3, 32, 32)
+    for name, network in loaded[False].items():
+        eager, compiled = network.module, loaded[True][name].module
+        assert eager._compiled_call_impl is None
+        assert compiled._compiled_call_impl is not None
+        with torch.inference_mode(), torch.compiler.set_stance("force_eager"):
+            assert torch.equal(eager(batch), compiled(batch))

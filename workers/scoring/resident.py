@@ -45,7 +45,7 @@ def load_engine(
     engine = Engine(
         resolved,
         classes,
-        _load_networks(objects, version, resolved, classes, device),
+        _load_networks(objects, version, resolved, classes, device, settings),
         duplicate_tables.read(objects, table_key, sets.classes) if table_key else None,
         _policies(options, own_source=dataset_fingerprint == version.dataset_fingerprint),
         on=Device(device, resolved_precision, batch_images or None),
@@ -60,7 +60,12 @@ def load_engine(
 
 
 def _load_networks(
-    objects: Objects, version: EnsembleVersion, resolved: Ensemble, classes: Taxonomy, device: torch.device
+    objects: Objects,
+    version: EnsembleVersion,
+    resolved: Ensemble,
+    classes: Taxonomy,
+    device: torch.device,
+    settings: ScoringSettings,
 ) -> dict[str, LoadedMember]:
     """The members that any combination names."""
     networks: dict[str, LoadedMember] = {}
@@ -74,6 +79,8 @@ def _load_networks(
         if networks[name].taxonomy != classes.fingerprint:
             whole = f"{version.name}@{version.version}"
             raise ConflictError(f"run {version.runs[name]} of '{name}' was trained on other classes than {whole}")
+        if settings.compile:
+            networks[name].module.compile()  # in place, on the first batch of each shape
     return networks
 
 
