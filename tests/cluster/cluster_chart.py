@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.chart.rendered import CASES, CHART, Manifest, jobs, manifests
-from tests.cluster.conftest import Cluster
+from tests.cluster.namespace import Cluster
 
 NAMESPACE = CHART.parents[1] / "k8s" / "namespace.yaml"
 KEDA = ("github.com/kedacore/keda/v2@v2.21.0", "config/crd/bases/keda.sh_scaledobjects.yaml")

@@ -7,7 +7,8 @@ import pytest
 from shared.adapters.kubernetes_jobs import KubernetesLauncher
 from shared.domain.errors import BadInputError, StoreUnavailableError
 from shared.ports import Launched
-from tests.cluster.conftest import ROLE, Cluster, Json
+from tests.cluster.conftest import ROLE
+from tests.cluster.namespace import Cluster, Json
 from tests.contract.launcher_suite import DEADLINE_SECONDS, LauncherSuite, ended, runs, wait_for
 
 Make = Callable[..., KubernetesLauncher]

@@ -4,18 +4,17 @@ No file is called test_*.py, so that `make test` does not ask for one. TEST_CLUS
 that the nodes have or can pull; the default is one of Docker Hub's.
 """
 
-import json
 import os
-import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from shared.adapters.kubernetes_jobs import KubernetesLauncher
+from tests.cluster.installation import Installation, external_stores
+from tests.cluster.namespace import Cluster, Json
 
 HERE = Path(__file__).parent
 IMAGE = "docker.io/library/python:3.13-slim"
@@ -27,58 +26,7 @@ ROLE = [
 ]
 """All that the launcher may do, in its namespace alone."""
 
-Json = dict[str, Any]
 Change = Callable[[Json], None]
-
-
-class Cluster:
-    """A namespace, asked as its administrator."""
-
-    def __init__(self, namespace: str) -> None:
-        self.namespace = namespace
-
-    def kubectl(self, *arguments: str, given: object = None) -> str:
-        done = subprocess.run(
-            ["kubectl", "--namespace", self.namespace, *arguments],
-            input=None if given is None else json.dumps(given),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def apply(self, api: str, kind: str, name: str, **rest: object) -> None:
-        self.kubectl("apply", "-f", "-", given={"apiVersion": api, "kind": kind, "metadata": {"name": name}, **rest})
-
-    def pods(self, job: str) -> list[Json]:
-        selector = f"batch.kubernetes.io/job-name={job}"
-        found: list[Json] = json.loads(self.kubectl("get", "pods", "-l", selector, "-o", "json"))["items"]
-        return found
-
-    def account(self, name: str, rules: list[Json], folder: Path) -> Path:
-        """A kubeconfig of a service account that may do what the rules say."""
-        rbac = "rbac.authorization.k8s.io"
-        self.apply("v1", "ServiceAccount", name)
-        self.apply(f"{rbac}/v1", "Role", name, rules=rules)
-        self.apply(
-            f"{rbac}/v1",
-            "RoleBinding",
-            name,
-            roleRef={"apiGroup": rbac, "kind": "Role", "name": name},
-            subjects=[{"kind": "ServiceAccount", "name": name, "namespace": self.namespace}],
-        )
-        config = json.loads(self.kubectl("config", "view", "--raw", "--minify", "--flatten", "-o", "json"))
-        config["users"] = [{"name": name, "user": {"token": self.kubectl("create", "token", name).strip()}}]
-        config["contexts"][0]["context"]["user"] = name
-        (folder / name).write_text(yaml.safe_dump(config))
-        return folder / name
-
-    def evict(self, pod: str) -> None:
-        """As `kubectl drain` does with every pod of a node."""
-        path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/eviction"
-        order = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": self.namespace}}
-        self.kubectl("create", "--raw", path, "-f", "-", given=order)
 
 
 @pytest.fixture(scope="session")
@@ -119,6 +67,24 @@ def make_launcher(
     opened = make()
     for name in opened.status():
         opened.delete(name)
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """Installed from nothing in the release before this one; tests upgrade it."""
+    older = os.environ.get("TEST_CLUSTER_OLDER", "")
+    assert older, (
+        "TEST_CLUSTER_OLDER must name the folder that .ci/older filled, whose images the nodes have or can pull"
+    )
+    folder = tmp_path_factory.mktemp("shop")
+    with external_stores(folder) as stores:
+        found = Installation(folder, f"shelver-test-{uuid.uuid4().hex[:8]}", stores)
+        try:
+            found.install(Path(older) / "charts" / "shelver")
+            yield found
+        finally:
+            found.end()
+            found.cluster.kubectl("delete", "namespace", found.cluster.namespace, "--wait=false")
 
 
 @pytest.fixture

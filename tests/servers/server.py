@@ -16,7 +16,7 @@ from tests.servers import programs
 from tests.servers.process import Process, ProcessError
 
 LOOPBACK = "127.0.0.1"
-_ACCESS_KEY, _SECRET_KEY = "shelver", "shelver-secret"
+ACCESS_KEY, SECRET_KEY = "shelver", "shelver-secret"
 _REDIS_DATABASES = 1000  # a test gets one of its own
 _PROBE_SECONDS = 2.0
 
@@ -84,7 +84,7 @@ def mongo_server(folder: Path, bind: str = LOOPBACK) -> Server:
 
 def minio_server(folder: Path, bind: str = LOOPBACK) -> Server:
     """S3 by MinIO."""
-    keys = {"MINIO_ROOT_USER": _ACCESS_KEY, "MINIO_ROOT_PASSWORD": _SECRET_KEY, "MINIO_BROWSER": "off"}
+    keys = {"MINIO_ROOT_USER": ACCESS_KEY, "MINIO_ROOT_PASSWORD": SECRET_KEY, "MINIO_BROWSER": "off"}
     program = programs.built(programs.MINIO)
     arguments = ["server", "--quiet", "--address"]
     return _s3("minio", folder, bind, keys, lambda at: [program, *arguments, at, str(_data(folder))])
@@ -92,7 +92,7 @@ def minio_server(folder: Path, bind: str = LOOPBACK) -> Server:
 
 def versity_server(folder: Path, bind: str = LOOPBACK) -> Server:
     """S3 by versitygw."""
-    keys = {"ROOT_ACCESS_KEY": _ACCESS_KEY, "ROOT_SECRET_KEY": _SECRET_KEY}
+    keys = {"ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY}
     program = programs.built(programs.VERSITY)
     return _s3("versity", folder, bind, keys, lambda at: [program, "--port", at, "posix", str(_data(folder))])
 
@@ -109,9 +109,9 @@ def s3_client(server: Server) -> minio.Minio:
 
 def _s3(name: str, folder: Path, bind: str, keys: dict[str, str], command: Callable[[str], Sequence[str]]) -> Server:
     address = f"{bind}:{free_port(bind)}"
-    client = s3_client(Server(name, f"http://{address}", _ACCESS_KEY, _SECRET_KEY))
+    client = s3_client(Server(name, f"http://{address}", ACCESS_KEY, SECRET_KEY))
     process = Process(name, command(address), folder / "log", ready=lambda: _s3_answers(client), environment=keys)
-    return Server(name, f"http://{address}", _ACCESS_KEY, _SECRET_KEY, process)
+    return Server(name, f"http://{address}", ACCESS_KEY, SECRET_KEY, process)
 
 
 def _data(folder: Path) -> Path:

@@ -9,6 +9,8 @@ import typer
 
 from services.cli.verbs import app
 from shared import ensemble_file
+from tests import guide
+from tests.monitoring import shipped
 
 REPOSITORY = Path(__file__).parent.parent.parent
 DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"]
@@ -34,6 +36,16 @@ def test_commands_in_the_documents_exist(name: str) -> None:
     assert set(re.findall(r"(?<!helm install )shelver ([a-z]+)\b", text(name))) <= VERBS
     targets = set(re.findall(r"^([a-z]+):", text("Makefile"), flags=re.MULTILINE))
     assert set(re.findall(r"`make ([a-z]+)", text(name))) <= targets
+
+
+def test_each_command_of_the_guide_is_run_by_a_test() -> None:
+    assert set(guide.run_by_tests()) == guide.commands()
+    assert {line.split()[1] for line in guide.commands() if line.startswith("shelver ")} <= VERBS
+
+
+def test_each_alert_is_explained_in_the_guide() -> None:
+    rows = re.findall(r"^\| (Shelver\w+) \|", guide.GUIDE.read_text(), flags=re.MULTILINE)
+    assert rows == list(shipped.rules())
 
 
 def test_readme_names_every_verb() -> None:
