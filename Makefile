@@ -67,7 +67,7 @@ requirements: $(STAMP) ## pin the newest versions with hashes in requirements/
 	echo uv | $(COMPILE) - -o requirements/uv.txt
 	$(COMPILE) pyproject.toml -o requirements/services.txt
 	$(COMPILE) pyproject.toml --extra workers -c requirements/services.txt -o requirements/workers.txt
-	$(COMPILE) pyproject.toml --extra workers --group dev -c requirements/workers.txt -o requirements/dev.txt
+	$(COMPILE) pyproject.toml --extra workers --extra onnx --group dev -c requirements/workers.txt -o requirements/dev.txt
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 clean: ## remove what demo and tests made (not .venv)

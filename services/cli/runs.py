@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from services.cli.app import AsJson, Session, app
 from services.cli.curves import curves
+from services.cli.exporting import check_file, export_run
 from services.cli.show import as_json, duration, facts, stdout, table
 from shared.domain.errors import BadInputError, NotFoundError
 from shared.domain.intervals import Accuracy
@@ -21,15 +23,24 @@ def runs(
     run: Annotated[
         str | None, typer.Argument(help="A run's id, the start of one, or the newest training's member of that name.")
     ] = None,
+    export: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write its network for other programs: FILE.onnx or FILE.pt2.")
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """List the trainings of members, or show one with its curves.
 
-    Its epochs, holdout figures and card are shown too.
+    Its epochs, holdout figures and card are shown too. An exported network (ONNX, torch.export) normalises inside;
+    shelver.json in it says how to resize pictures and which categories the answers are.
 
     Example: shelver runs
+
+    Example: shelver runs 0123456789abcdef --export member.pt2
     """
     session: Session = context.obj
+    if export is not None:
+        _export(session, run, export, json=json)
+        return
     if run is None:
         _show_all(session.place.runs(), json=json)
         return
@@ -39,6 +50,21 @@ def runs(
         as_json(row.plain() | {"log": log.lines} | files)
     else:
         _show(row, log)
+
+
+def _export(session: Session, run: str | None, file: Path, *, json: bool) -> None:
+    if run is None:
+        raise BadInputError("--export", "no run is named", remedy="name one of `shelver runs`, or its member")
+    if session.server:
+        reason = "a server hands out no weights"
+        raise BadInputError("--export", reason, remedy="use it on the machine of the stores, without --server")
+    check_file(file)
+    row, _ = session.place.run(run)
+    size = export_run(session, row, file)
+    if json:
+        as_json({"run": row.id, "file": str(file), "bytes": size})
+    else:
+        stdout.print(f"{file} has member {row.member} of run {row.id}: {size / 1e6:,.1f} MB", markup=False)
 
 
 def find(known: Collection[str], trainings: Iterable[Mapping[str, str]], name: str) -> str:

@@ -3,8 +3,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnxruntime
 import pytest
 
+from services.cli import exporting
 from shared import layout, wiring
 from shared.domain.records import Run, Training
 from shared.ports import Stores
@@ -154,3 +156,47 @@ def test_which_run_is_meant(shell, tmp_path, declare, stores):
     }.items():
         code, out, err = shell("--home", tmp_path, "runs", name)
         assert (code, out, err) == (2, "", f"shelver: {words}\n")
+
+
+def test_a_run_as_a_file_for_other_programs(shell, shop, tmp_path):
+    file = tmp_path / "first.onnx"
+    code, out, err = shell("--home", shop.home, "runs", "first", "--export", file, "--json")
+    assert (code, err) == (0, "")
+    run = json.loads(shell("--home", shop.home, "runs", "first", "--json")[1])
+    assert json.loads(out) == {"run": run["id"], "file": str(file), "bytes": file.stat().st_size}
+    assert list(tmp_path.iterdir()) == [file]
+    network = onnxruntime.InferenceSession(file)
+    size = run["definition"]["member"]["input"]["size"]
+    assert [(one.name, one.shape) for one in network.get_inputs()] == [("pictures", ["n", 3, size, size])]
+    described = json.loads(network.get_modelmeta().custom_metadata_map["shelver.json"])
+    assert described["run"] == run["id"]
+    assert len(described["category_ids"]) == network.get_outputs()[0].shape[1]
+
+
+def test_what_is_no_file_for_other_programs(shell, tmp_path, declare, monkeypatch):
+    declare("0a", state="failed")
+    declare("1b", state="complete")
+    folder = tmp_path / "files"
+    folder.mkdir()
+    onnx, other = folder / "a.onnx", folder / "a.pt"
+    server = ("--server", "http://127.0.0.1:9")
+    for given, words in (
+        (("--export", onnx), "--export: no run is named; name one of `shelver runs`, or its member"),
+        (("0a", "--export", other), f"{other}: no format has this ending; name a file .onnx or .pt2"),
+        (("0a", "--export", onnx), "run 0a: its state is failed; `shelver train` completes it"),
+        ((*server, "0a", "--export", onnx), "--export: a server hands out no weights; "),
+    ):
+        code, out, err = shell("--home", tmp_path, "runs", *given)
+        assert (code, out, err.count("\n")) == (2, "", 1), err
+        assert err.startswith(f"shelver: {words}")
+    code, out, err = shell("--home", tmp_path, "runs", "1b", "--export", onnx)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert err.startswith("shelver: run 1b cannot be exported: there is no object 'runs/1b/member.yaml' in ")
+    monkeypatch.setattr(exporting.util, "find_spec", lambda name: None if name.startswith("onnx") else object())
+    code, out, err = shell("--home", tmp_path, "runs", "1b", "--export", onnx)
+    assert (code, out) == (2, "")
+    assert err == (
+        f"shelver: {onnx}: it takes onnx, onnxscript, which this installation lacks; "
+        "install them: pip install 'shelver[workers,onnx]'\n"
+    )
+    assert list(folder.iterdir()) == []
