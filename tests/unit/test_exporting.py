@@ -18,10 +18,10 @@ from shared.adapters.directory import DirectoryObjects
 from shared.domain import views
 from shared.domain.ensemble import Input
 from shared.domain.errors import BadInputError
-from shared.packs import Manifest
+from shared.packs import Manifest, read_taxonomy
 from tests.tiny_member import MEMBER
 from workers.vision.checkpoint import put_tensors
-from workers.vision.exporting import export
+from workers.vision.exporting import describe, export
 from workers.vision.forward import logits
 from workers.vision.model import build, load_member
 
@@ -78,6 +78,8 @@ def assert_whole(description: dict[str, Any]) -> None:
     assert json.loads(json.dumps(asdict(GIVEN))).items() <= (of_input | inside | {"size": 32}).items()
     assert description["output"] == {"name": "logits", "dtype": "float32"}
     assert description["category_ids"] == [1000, 1001, 1002]
+    assert description["probabilities"] == "softmax"
+    assert "learnt_category_ids" not in description
     assert (description["run"], description["member"]) == (RUN, "tiny")
     assert description["shelver"] == metadata.version("shelver")
 
@@ -101,6 +103,14 @@ def test_torch_export_answers_as_we_do_where_shelver_is_not(
     with np.load(found) as answers:
         assert_ours(objects, pictures, list(answers.values()))
     assert_whole(json.loads(said))
+
+
+def test_a_multilabel_member_says_what_it_has_learnt(objects: DirectoryObjects) -> None:
+    member, table = load_member(objects, RUN, torch.device("cpu")), read_taxonomy(objects, "tiny")
+    some = describe(RUN, replace(member, labels=(0, 2)), table, multilabel=True)
+    every = describe(RUN, member, table, multilabel=True)
+    assert (some["probabilities"], some["learnt_category_ids"]) == ("sigmoid", [1000, 1002])
+    assert (some["category_ids"], every["learnt_category_ids"]) == ([1000, 1001, 1002], [1000, 1001, 1002])
 
 
 def test_categories_of_another_table_are_refused(objects: DirectoryObjects) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from shared import settings, wiring
 from shared.domain.errors import BadInputError, ShelverError
 from shared.domain.taxonomy import Taxonomy
-from shared.packs import read_taxonomy
+from shared.packs import read_manifest, read_taxonomy
 from shared.ports import Objects
 from workers.vision.model import LoadedMember, load_member
 
@@ -44,9 +44,10 @@ class Exported(nn.Module):
         return answers
 
 
-def describe(run: str, member: LoadedMember, taxonomy: Taxonomy) -> dict[str, Any]:
+def describe(run: str, member: LoadedMember, taxonomy: Taxonomy, *, multilabel: bool = False) -> dict[str, Any]:
     """What another program needs to feed the network and to read its answers, as JSON values."""
-    given = member.input
+    given, ids = member.input, taxonomy.category_ids.tolist()
+    learnt = [ids[index] for index in member.labels] or ids
     return {
         "shelver": metadata.version("shelver"),
         "run": run,
@@ -64,7 +65,9 @@ def describe(run: str, member: LoadedMember, taxonomy: Taxonomy) -> dict[str, An
         },
         "normalised_inside": {"mean": list(given.mean), "std": list(given.std)},
         "output": {"name": OUTPUT, "shape": ["n", member.classes], "dtype": "float32"},
-        "category_ids": taxonomy.category_ids.tolist(),
+        "probabilities": "sigmoid" if multilabel else "softmax",
+        "category_ids": ids,
+        **({"learnt_category_ids": learnt} if multilabel else {}),  # answers for others mean nothing
     }
 
 
@@ -95,7 +98,8 @@ def export(objects: Objects, run: str, dataset: str, form: str) -> bytes:
     if member.taxonomy != taxonomy.fingerprint:
         reason = f"the category table of dataset '{dataset}' is another one than when it was trained"
         raise BadInputError(f"run {run}", reason, remedy="train again")
-    return render(member, describe(run, member, taxonomy), form)
+    multilabel = read_manifest(objects, dataset).label_sets > 0
+    return render(member, describe(run, member, taxonomy, multilabel=multilabel), form)
 
 
 def main(run: str, dataset: str, form: str) -> None:
