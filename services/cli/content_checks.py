@@ -146,6 +146,8 @@ def _broken(objects: Objects, manifest: Manifest) -> Iterator[str]:
             yield f"{index} is missing"
         elif {objects.read(index, 0, 4), objects.read(index, max(found - 4, 0), 4)} != {_PARQUET}:
             yield f"{index} is cut off or damaged"
+    if manifest.label_sets and not objects.exists(key := layout.label_sets(manifest.dataset)):
+        yield f"{key} is missing"
     if manifest.taxonomy and (fault := _taxonomy_fault(objects, manifest.dataset, manifest.taxonomy)):
         yield fault
 

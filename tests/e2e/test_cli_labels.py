@@ -9,7 +9,7 @@ import bson
 import pytest
 
 from services import cli
-from shared import wiring
+from shared import layout, wiring
 from shared.settings import Settings
 from tests import node_labels
 from tests.gateway_scene import gateway
@@ -133,6 +133,16 @@ def test_runs_and_describe_speak_of_labels(shell, catalog: Catalog) -> None:
     code, out, _ = shell("--home", catalog.home, "describe", "train")
     assert code == 0
     assert "FRUIT / all / all" in out
+
+
+def test_doctor_misses_the_label_sets(shell, catalog: Catalog) -> None:
+    objects = wiring.stores(Settings(home=catalog.home)).objects
+    key = layout.label_sets("train")
+    content = objects.read(key)
+    objects.delete(key)
+    out = "".join(shell("--home", catalog.home, "doctor")[1:])
+    objects.put(key, content)
+    assert f"{key} is missing" in out
 
 
 @pytest.mark.parametrize(
