@@ -70,6 +70,29 @@ class Ward:
         found: dict[str, Any] = {name: self.objects.read(layout.run_file(run, name)) for name in names[:2]}
         return found | {"steps": json.loads(self.objects.read(layout.run_file(run, "manifest.json")))["steps"]}
 
+    def processes(self, run: str) -> dict[str, int]:
+        """Process ids of torchrun and its ranks."""
+        found = {}
+        for folder in Path("/proc").iterdir():
+            try:
+                words = (folder / "cmdline").read_bytes().split(b"\0")
+                variables = (folder / "environ").read_bytes().split(b"\0")
+            except OSError:  # it ended meanwhile, or is none
+                continue
+            if not {run.encode(), b"workers.training.rank_process"} <= set(words):
+                continue
+            if f"SHELVER_HOME={self.home}".encode() not in variables:  # the same run in another test
+                continue
+            ranks = [one.removeprefix(b"RANK=").decode() for one in variables if one.startswith(b"RANK=")]
+            found[ranks[0] if ranks else "torchrun"] = int(folder.name)
+        return found
+
+    def wait_until_gone(self, run: str) -> None:
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while self.processes(run):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
     def forget(self, run: str) -> None:
         for key in list(self.objects.list(layout.run_prefix(run))):
             if not key.endswith("definition.json"):
@@ -86,33 +109,6 @@ def ward(tmp_path: Path, make_dataset: Callable[..., Manifest]) -> Iterator[Ward
         parent.communicate()
 
 
-def processes_of(run: str) -> dict[str, int]:
-    """Process ids of torchrun and its ranks."""
-    found = {}
-    for folder in Path("/proc").iterdir():
-        try:
-            words = (folder / "cmdline").read_bytes().split(b"\0")
-            if (
-                not folder.name.isdecimal()
-                or run.encode() not in words
-                or b"workers.training.rank_process" not in words
-            ):
-                continue
-            variables = (folder / "environ").read_bytes().split(b"\0")
-        except OSError:  # it ended meanwhile
-            continue
-        ranks = [one.removeprefix(b"RANK=").decode() for one in variables if one.startswith(b"RANK=")]
-        found[ranks[0] if ranks else "torchrun"] = int(folder.name)
-    return found
-
-
-def wait_until_gone(run: str) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while processes_of(run):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def test_asked_to_go_it_saves_and_ends_the_same_later(ward: Ward) -> None:
     run = ward.declare(MEMBER)
     assert ward.start(run, checkpoint_seconds=60.0).wait(DEADLINE_SECONDS) == 0, ward.lines(run)
@@ -124,7 +120,7 @@ def test_asked_to_go_it_saves_and_ends_the_same_later(ward: Ward) -> None:
     parent.terminate()
     assert parent.wait(DEADLINE_SECONDS) == 143, ward.lines(run)
     assert ward.lines(run)[-1] == "preempted: a checkpoint is written"
-    assert not processes_of(run)
+    assert not ward.processes(run)
     (attempt, step), *_ = json.loads(ward.objects.read(layout.run_file(run, LATEST)))["checkpoints"]
     assert (attempt, 0 < step < undisturbed["steps"]) == (1, True)
 
@@ -137,10 +133,10 @@ def test_a_killed_rank_fails_the_attempt(ward: Ward) -> None:
     run = ward.declare(MEMBER)
     parent = ward.start(run)
     ward.wait_for_a_checkpoint(run, parent)
-    os.kill(processes_of(run)["1"], signal.SIGKILL)
+    os.kill(ward.processes(run)["1"], signal.SIGKILL)
     assert parent.wait(DEADLINE_SECONDS) == 1, ward.lines(run)
     assert ward.lines(run)[-1] == "a process of the training was killed; out of memory?"
-    assert not processes_of(run)
+    assert not ward.processes(run)
 
 
 def test_ranks_do_not_outlive_their_parent(ward: Ward) -> None:
@@ -148,7 +144,7 @@ def test_ranks_do_not_outlive_their_parent(ward: Ward) -> None:
     parent = ward.start(run)
     ward.wait_for_a_checkpoint(run, parent)
     parent.kill()
-    wait_until_gone(run)
+    ward.wait_until_gone(run)
     assert ward.objects.exists(layout.run_file(run, LATEST))
     assert not ward.objects.exists(layout.run_file(run, "manifest.json"))
 
