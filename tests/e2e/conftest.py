@@ -16,7 +16,6 @@ import pytest
 
 from services import cli
 
-SECONDS_TO_STOP = 5
 DEADLINE_SECONDS = 120
 Shell = Callable[..., tuple[int, str, str]]
 
@@ -114,7 +113,7 @@ class Terminal:
             try:
                 self.wait(when, process)
                 os.killpg(process.pid, signal.SIGINT)
-                assert process.wait(timeout=SECONDS_TO_STOP) == 130
+                assert process.wait(timeout=DEADLINE_SECONDS) == 130
             finally:
                 process.kill()
             said = process.communicate()[1].decode()
