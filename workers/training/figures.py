@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import precision_recall_fscore_support
 
 from shared.domain import intervals
 
@@ -51,5 +50,7 @@ def half(truth: Int64, answer: Int64, probability: Float) -> dict[str, float]:
 
 
 def _scores(truth: Int64, answer: Int64, labels: Int64, average: str) -> dict[str, float]:
+    from sklearn.metrics import precision_recall_fscore_support  # a second, which not every rank or attempt needs
+
     found = precision_recall_fscore_support(truth, answer, labels=labels, average=average, zero_division=0)
     return {name: float(value) for name, value in zip(("precision", "recall", "f1"), found[:3], strict=True)}
