@@ -5,6 +5,8 @@ BIN := .venv/bin
 STAMP := .venv/installed
 BIND ?= 127.0.0.1
 BUILDER ?= docker
+# one more than the cores of a small machine: many tests wait for processes that they have killed
+TEST_PROCESSES ?= 3
 # where it is set, as in many images, every process compiles torch anew: two seconds or more each
 unexport PYTHONDONTWRITEBYTECODE
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
@@ -34,8 +36,8 @@ lint: $(STAMP) ## ruff, mypy --strict and import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint ## lint, then all tests
-	$(BIN)/pytest
+test: lint ## lint, then all tests, in TEST_PROCESSES=3 processes
+	$(BIN)/pytest --numprocesses $(TEST_PROCESSES) --dist worksteal
 
 test-cluster: $(STAMP) ## the tests that need a Kubernetes: whatever KUBECONFIG names
 	@test -n "$$KUBECONFIG" || { echo "set KUBECONFIG to a cluster for tests: they make and remove a namespace there"; exit 2; }

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import hypothesis
 import numpy as np
 import pytest
 import simplejpeg
+from filelock import FileLock
 
 from services import cli
 from shared import layout, wiring
@@ -142,8 +144,20 @@ class Shop:
 
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory, grocery: Path) -> Shop:
-    """Ingested, trained and scored through the command line."""
-    folder = tmp_path_factory.mktemp("shop")
+    """Ingested, trained and scored through the command line: once, and copied for each process of the tests."""
+    folder, base = tmp_path_factory.mktemp("shop"), tmp_path_factory.getbasetemp()
+    made = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shop"
+    with FileLock(f"{made}.lock"):
+        if not (made / "open").exists():
+            _open_shop(made, grocery)
+            (made / "open").touch()
+    shutil.copytree(made, folder, dirs_exist_ok=True)
+    home = folder / "home"
+    return Shop(home, folder / "tiny.yaml", wiring.stores(Settings(home=home)).jobs.jobs()[0].id)
+
+
+def _open_shop(folder: Path, grocery: Path) -> None:
+    folder.mkdir()
     home, file = folder / "home", folder / "tiny.yaml"
     file.write_text(TINY)
     categories = str(grocery / "category_names.csv")
@@ -153,4 +167,3 @@ def shop(tmp_path_factory: pytest.TempPathFactory, grocery: Path) -> Shop:
     assert cli.run(["--home", str(home), "train", str(file), "--dataset", "train"]) == 0
     score = ["--home", str(home), "score", "test", "--ensemble", "tiny", "--no-skip-decided", "--chunk-images", "128"]
     assert cli.run(score) == 0
-    return Shop(home, file, wiring.stores(Settings(home=home)).jobs.jobs()[0].id)
