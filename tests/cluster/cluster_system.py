@@ -120,6 +120,7 @@ def test_an_upgrade_that_fails_is_rolled_back_under_a_job(shop: Installation) ->
 
 
 def test_every_panel_and_rule_is_evaluated_on_it(shop: Installation) -> None:
+    training = shop.train(SMALL.replace("name: small", "name: watched").replace("epochs: 3", "epochs: 9"))
     with shop.scraped() as prometheus:
         job = shop.begun(shop.submit())
         prometheus.wait(lambda: bool(prometheus.query("count_over_time(shelver_jobs[1m]) > 3")), "scrapes of a leader")
@@ -129,6 +130,7 @@ def test_every_panel_and_rule_is_evaluated_on_it(shop: Installation) -> None:
             prometheus.wait(lambda: silent(prometheus) <= QUIET, "every panel shows something")
         assert silent(prometheus) <= QUIET
         prometheus.wait(lambda: evaluated(prometheus) == set(rules()), "every rule is evaluated")
+    shop.trained(training)
 
 
 def silent(prometheus: Prometheus) -> set[str]:
