@@ -182,7 +182,8 @@ def test_a_bucket_is_copied_lost_and_restored(shop: Installation, tmp_path: Path
     copy = str(tmp_path / "copy")
     shop.run(
         documented(
-            "rclone sync :s3:BUCKET COPY --s3-endpoint ENDPOINT --s3-access-key-id ID --s3-secret-access-key SECRET",
+            "rclone sync :s3:BUCKET COPY --s3-provider Other --s3-endpoint ENDPOINT --s3-access-key-id ID "
+            "--s3-secret-access-key SECRET",
             **words,
             COPY=copy,
         )
@@ -192,7 +193,8 @@ def test_a_bucket_is_copied_lost_and_restored(shop: Installation, tmp_path: Path
         shop.stores.objects.delete(key)
     shop.run(
         documented(
-            "rclone sync COPY :s3:BUCKET --s3-endpoint ENDPOINT --s3-access-key-id ID --s3-secret-access-key SECRET",
+            "rclone sync COPY :s3:BUCKET --s3-provider Other --s3-endpoint ENDPOINT --s3-access-key-id ID "
+            "--s3-secret-access-key SECRET",
             **words,
             COPY=copy,
         )
@@ -204,7 +206,7 @@ def test_a_bucket_is_copied_lost_and_restored(shop: Installation, tmp_path: Path
         )
     )
     shop.run(documented("kubectl --namespace shelver scale deployment shelver-gateway --replicas=2"))
-    shop.run(documented("kubectl --namespace shelver exec deployment/shelver-dispatcher -- shelver doctor"))
+    shop.run(documented("kubectl --namespace shelver exec deployment/shelver-worker-default -- shelver doctor"))
     assert shop.export(shop.submit()) == shop.answers
 
 

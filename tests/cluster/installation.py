@@ -61,7 +61,9 @@ class Installation:
         (programs_here / "helm").symlink_to(programs.built(programs.HELM))
         self.answers = b""  # what an undisturbed job says
         self._port = free_port()
-        self.environment = os.environ | {
+        self.environment = {
+            name: value for name, value in os.environ.items() if name != "AWS_CA_BUNDLE"
+        } | {  # rclone's end
             "PATH": f"{Path(sys.executable).parent}:{programs_here}:{os.environ['PATH']}",
             "SHELVER_SERVER": f"http://127.0.0.1:{self._port}",
         }
