@@ -19,6 +19,7 @@ LOOPBACK = "127.0.0.1"
 ACCESS_KEY, SECRET_KEY = "shelver", "shelver-secret"
 _REDIS_DATABASES = 1000  # a test gets one of its own
 _PROBE_SECONDS = 2.0
+_ANSWER_SECONDS = 30.0  # a busy machine takes its time; who is not there refuses at once
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def versity_server(folder: Path, bind: str = LOOPBACK) -> Server:
 def s3_client(server: Server) -> minio.Minio:
     """A client that does not try twice: it asks whether the server is there."""
     parts = urlsplit(server.url)
-    pool = urllib3.PoolManager(timeout=_PROBE_SECONDS, retries=False)
+    pool = urllib3.PoolManager(timeout=_ANSWER_SECONDS, retries=False)
     secure = parts.scheme == "https"
     return minio.Minio(
         parts.netloc, access_key=server.access_key, secret_key=server.secret_key, secure=secure, http_client=pool
