@@ -1,5 +1,6 @@
 """Shared fixtures: the seed of random tests, the sample catalog, small datasets, and a shop that has scored."""
 
+import gc
 import hashlib
 import json
 import os
@@ -140,6 +141,11 @@ class Shop:
     home: Path
     ensemble_file: Path
     job: str
+    untouched: Path
+
+    def copy(self, to: Path) -> None:
+        """Its home as it was at first; nobody has it open, so no file of its document store goes meanwhile."""
+        shutil.copytree(self.untouched, to)
 
 
 @pytest.fixture(scope="session")
@@ -150,10 +156,11 @@ def shop(tmp_path_factory: pytest.TempPathFactory, grocery: Path) -> Shop:
     with FileLock(f"{made}.lock"):
         if not (made / "open").exists():
             _open_shop(made, grocery)
+            gc.collect()  # what is open is closed
             (made / "open").touch()
     shutil.copytree(made, folder, dirs_exist_ok=True)
     home = folder / "home"
-    return Shop(home, folder / "tiny.yaml", wiring.stores(Settings(home=home)).jobs.jobs()[0].id)
+    return Shop(home, folder / "tiny.yaml", wiring.stores(Settings(home=home)).jobs.jobs()[0].id, made / "home")
 
 
 def _open_shop(folder: Path, grocery: Path) -> None:

@@ -1,7 +1,6 @@
 """A job cancelled from a second terminal, and one whose process has died."""
 
 import os
-import shutil
 import signal
 import sqlite3
 from contextlib import closing
@@ -16,7 +15,7 @@ SCORE = ("score", "test", "--ensemble", "tiny", "--no-skip-decided", "--chunk-im
 
 @pytest.fixture
 def terminal(open_terminal, shop, tmp_path):
-    shutil.copytree(shop.home, tmp_path / "home")
+    shop.copy(tmp_path / "home")
     return open_terminal(tmp_path / "home")
 
 

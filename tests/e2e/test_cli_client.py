@@ -1,7 +1,6 @@
 """The command line as a client of a gateway: it says what it says on the stores themselves."""
 
 import json
-import shutil
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,7 +21,7 @@ Verb = Callable[..., tuple[int, str, str]]
 @pytest.fixture(scope="module")
 def scene(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     home = tmp_path_factory.mktemp("gateway") / "home"
-    shutil.copytree(shop.home, home)
+    shop.copy(home)
     with gateway(home) as found:
         yield found
 

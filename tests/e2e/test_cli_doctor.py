@@ -16,7 +16,7 @@ from shared import layout
 
 @pytest.fixture
 def home(shop, tmp_path) -> Path:
-    shutil.copytree(shop.home, tmp_path / "home")
+    shop.copy(tmp_path / "home")
     return tmp_path / "home"
 
 

@@ -19,7 +19,7 @@ def elsewhere(shop: Shop, tmp_path: Path) -> tuple[Path, list[str]]:
     home = tmp_path / "home"
     stores = wiring.stores(Settings(home=shop.home))
     version = stores.runs.version("tiny")
-    shutil.copytree(shop.home, home)
+    shop.copy(home)
     options = []
     for member, run in version.runs.items():
         file = tmp_path / f"{member}.safetensors"

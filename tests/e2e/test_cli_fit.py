@@ -1,7 +1,6 @@
 """fit on a real home: what it finds is told, and nothing is changed by looking."""
 
 import json
-import shutil
 
 import pytest
 
@@ -43,7 +42,7 @@ def test_what_cannot_be_fitted_is_told(shell, shop: Shop, arguments, words):
 
 def test_an_applied_fit_scores_and_decides(shell, shop: Shop, tmp_path):
     home, answers = tmp_path / "home", tmp_path / "answers.ndjson"
-    shutil.copytree(shop.home, home)
+    shop.copy(home)
     runs = wiring.stores(Settings(home=home)).runs
     before = runs.version("tiny")
     fit = ["--home", home, "fit", "tiny", "--least", "50", "--accuracy", "0.5"]

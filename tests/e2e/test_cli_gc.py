@@ -1,7 +1,6 @@
 """gc and rm as a person uses them: look first, then remove, and what is in use still works."""
 
 import json
-import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -17,7 +16,7 @@ from shared.settings import Settings
 @pytest.fixture
 def home(shop, tmp_path) -> Path:
     """The shop with an old job of 5 bytes, a dead upload of 3 and a run that nothing names."""
-    shutil.copytree(shop.home, tmp_path / "home")
+    shop.copy(tmp_path / "home")
     stores = wiring.stores(Settings(home=tmp_path / "home"))
     job = stores.jobs.job(shop.job)
     stores.jobs.create(replace(job, id="0123456789abcdef", ended=1.0))

@@ -3,7 +3,6 @@
 import csv
 import itertools
 import json
-import shutil
 import struct
 from pathlib import Path
 
@@ -86,7 +85,7 @@ def test_train(open_terminal, shell, shop, grocery, tmp_path):
 
 def test_score(open_terminal, shell, shop, tmp_path):
     terminal = open_terminal(tmp_path / "home")
-    shutil.copytree(shop.home, terminal.home)
+    shop.copy(terminal.home)
     command = ["score", "test", "--ensemble", "tiny", "--no-skip-decided", "--chunk-images", "64", "--json"]
     jobs = wiring.stores(Settings(home=terminal.home)).jobs
 

@@ -1,7 +1,6 @@
 import csv
 import itertools
 import json
-import shutil
 from pathlib import Path
 
 import bson
@@ -15,7 +14,7 @@ COUNTS = ("changed", "added", "removed", "equal")
 @pytest.fixture
 def home(shop, tmp_path) -> Path:
     """A copy of the shop, to change."""
-    shutil.copytree(shop.home, tmp_path / "home")
+    shop.copy(tmp_path / "home")
     return tmp_path / "home"
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +68,7 @@ def score(home: Path, dataset: str, *options: str) -> str:
 @pytest.fixture(scope="module")
 def later(shop: Shop, grocery: Path, tmp_path_factory: pytest.TempPathFactory) -> Changed:
     home = tmp_path_factory.mktemp("later") / "home"
-    shutil.copytree(shop.home, home)
+    shop.copy(home)
     with (grocery / "test.bson").open("rb") as file:
         dump, touched = changed(list(bson.decode_file_iter(file)))
     source = home.parent / "later.bson"

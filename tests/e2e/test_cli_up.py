@@ -1,6 +1,5 @@
 """`shelver up`: the API on embedded stores; what it scores is what the command line scores."""
 
-import shutil
 import signal
 import subprocess
 import sys
@@ -36,7 +35,7 @@ def wait_until_ready(client: httpx2.Client, process: subprocess.Popen[str]) -> N
 
 @pytest.fixture
 def home(shop: Shop, tmp_path: Path) -> Path:
-    shutil.copytree(shop.home, tmp_path / "home")
+    shop.copy(tmp_path / "home")
     return tmp_path / "home"
 
 

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import shutil
 import struct
 import threading
 import zlib
@@ -25,7 +24,7 @@ LIMITS = {"upload_bytes": 200_000, "upload_pictures": 3, "upload_pixels": 1_000_
 @pytest.fixture(scope="module")
 def scene(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     home = tmp_path_factory.mktemp("gateway") / "home"
-    shutil.copytree(shop.home, home)
+    shop.copy(home)
     with gateway(home, **LIMITS) as found:
         (outcome,) = found.stores.jobs.outcomes(shop.job, limit=1)
         found.queue.answer = lambda question: {

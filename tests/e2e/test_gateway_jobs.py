@@ -2,7 +2,6 @@
 
 import io
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,7 +22,7 @@ TENANT = "local"  # whose jobs the command line makes
 @pytest.fixture(scope="module")
 def scene(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     home = tmp_path_factory.mktemp("gateway") / "home"
-    shutil.copytree(shop.home, home)
+    shop.copy(home)
     with gateway(home, quota_products=1000) as found:
         yield found
 

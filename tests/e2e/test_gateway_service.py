@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -83,7 +82,7 @@ def wait_for(client: httpx2.Client, process: subprocess.Popen[str]) -> None:
 
 def test_a_stream_under_way_ends_whole_when_the_process_is_asked_to_stop(shop: Shop, tmp_path: Path) -> None:
     home, port = tmp_path / "home", free_port()
-    shutil.copytree(shop.home, home)
+    shop.copy(home)
     process = start(home, port, SHELVER_GATEWAY_ADMIN_KEY=ADMIN, SHELVER_TELEMETRY_LOG_FORMAT="json")
     try:
         with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=SECONDS) as client:

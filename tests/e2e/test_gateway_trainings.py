@@ -15,7 +15,7 @@ from tests.gateway_scene import Scene, gateway
 @pytest.fixture(scope="module")
 def scene(shop: Shop, tmp_path_factory: pytest.TempPathFactory, grocery: Path) -> Iterator[Scene]:
     folder = tmp_path_factory.mktemp("gateway")
-    shutil.copytree(shop.home, folder / "home")
+    shop.copy(folder / "home")
     for name in ("train.bson", "category_names.csv"):
         shutil.copy(grocery / name, folder)
     with gateway(folder / "home") as found:

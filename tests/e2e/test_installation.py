@@ -1,6 +1,5 @@
 """What `helm test` runs, against a gateway, and against real servers."""
 
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -85,7 +84,7 @@ def test_the_command_says_it_line_by_line(
 
 
 def test_a_worker_is_asked_where_an_ensemble_is_current(shop: Shop, tmp_path: Path) -> None:
-    shutil.copytree(shop.home, tmp_path / "home")
+    shop.copy(tmp_path / "home")
     with gateway(tmp_path / "home") as scene:
         (outcome,) = scene.stores.jobs.outcomes(shop.job, limit=1)
         answer = {"error": "", "source": "model", "overridden": 0.0, "predictions": dict(outcome.predictions)}

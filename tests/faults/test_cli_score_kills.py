@@ -1,7 +1,6 @@
 """`shelver score` with real networks, killed with SIGKILL at random moments, again and again."""
 
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +22,7 @@ def score(home: Path) -> "subprocess.Popen[bytes]":
 def test_score_killed_at_random_moments_submits_what_an_undisturbed_run_does(shop, tmp_path, seed):
     moments = random.Random(seed)
     home = tmp_path / "home"
-    shutil.copytree(shop.home, home)
+    shop.copy(home)
     jobs = wiring.stores(Settings(home=home)).jobs
     killed = 0
     while killed < KILLS:
