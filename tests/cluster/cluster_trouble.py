@@ -14,10 +14,10 @@ from tests.guide import documented
 from tests.servers.server import ACCESS_KEY, SECRET_KEY
 
 
-def long(name: str) -> str:
-    """An ensemble of one member of its own, whose training lasts some minutes."""
+def long(name: str, seed: int) -> str:
+    """An ensemble of one member, whose training lasts some minutes; of another seed, since equal members train once."""
     longer = SMALL.replace("name: small", f"name: {name}").replace("epochs: 3", "epochs: 24")
-    member = f"second: {{split: A, input: {{size: 64}}, seed: {len(name)}}}"
+    member = f"second: {{split: A, input: {{size: 64}}, seed: {seed}}}"
     return longer[: longer.index("members:")] + f"members:\n  {member}\ncombinations: {{all: [second]}}\n"
 
 
@@ -71,7 +71,7 @@ def settled(shop: Installation) -> None:
 def test_a_node_is_drained_in_the_middle_of_a_job_and_of_a_training(shop: Installation) -> None:
     shop.scale("shelver-gateway", 1)  # of two, the disruption budget keeps one until another is ready: not on one node
     shop.wait(lambda: len(shop.pods("gateway")) == 1, "one gateway")
-    training = shop.train(long("drained"))
+    training = shop.train(long("drained", 1))
     run = in_the_middle(shop, training)
     job = shop.begun(shop.submit())
     (pod,) = shop.pods("training")
@@ -91,7 +91,7 @@ def test_a_node_is_drained_in_the_middle_of_a_job_and_of_a_training(shop: Instal
 
 
 def test_pods_of_each_component_are_deleted_in_the_middle_of_a_job_and_of_a_training(shop: Installation) -> None:
-    training = shop.train(long("deleted"))
+    training = shop.train(long("deleted", 2))
     run = in_the_middle(shop, training)
     job = shop.begun(shop.submit())
     before = names(shop, "training")
@@ -211,7 +211,7 @@ def test_a_bucket_is_copied_lost_and_restored(shop: Installation, tmp_path: Path
 
 
 def test_what_is_removed_leaves_nothing_but_what_it_names(shop: Installation) -> None:
-    shop.train(long("orphaned"))
+    shop.train(long("orphaned", 3))
     shop.wait(lambda: shop.pods("training"), "a training runs")
     shop.run(documented("helm uninstall shelver --namespace shelver --wait"))
     assert {kind for kind, _ in left(shop)} <= {"job", "pod"}
