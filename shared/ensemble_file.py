@@ -11,7 +11,7 @@ from typing import Any, cast, get_args
 
 import yaml
 
-from shared import label_keys, member_file
+from shared import joint_keys, label_keys, member_file
 from shared.domain import ensemble_rules as rules
 from shared.domain import views as domain_views
 from shared.domain.ensemble import (
@@ -56,6 +56,7 @@ defaults:
   class_weights: none                     # or balanced (multilabel)
   sampling: uniform                       # or balanced: rare labels more often (multilabel)
   features: computed                      # or stored: a frozen backbone runs once
+  images: all                             # or 2, or {least: N, most: M}: sees only products of so many images
 views: [plain, hflip]
 means: {order: [views, members, images], views: arithmetic, members: arithmetic, images: arithmetic, weights: {}}
 duplicates: {images: unique, products: unique}
@@ -63,7 +64,7 @@ duplicates: {images: unique, products: unique}
 """What a file need not say. Besides: `combinations` is one of all members, a member's `split` the only one of the
 file, its `seed` a hash of its name; a split has `group: product` and keeps duplicate images."""
 
-_POWERS = {"arithmetic": 1.0, "geometric": 0.0, "harmonic": -1.0}
+_POWERS = {"arithmetic": 1.0, "square_roots": 0.5, "geometric": 0.0, "harmonic": -1.0}
 _PLURALITY = "plurality"
 _KEYS = ("name", "task", "blend", "splits", "defaults", "members", "views", "means", "combinations", "duplicates")
 _AXES = ("views", "members", "images")
@@ -105,6 +106,10 @@ def parse(text: str, where: str, architectures: Mapping[str, tuple[str, ...]]) -
     _check_graph(members, places)
     for name, one in members.items():
         label_keys.check_task(one, task, places[name])
+    combinations = _combinations(top.get("combinations"), tuple(entries), members)
+    for name, chosen in combinations.items():
+        place = top["combinations"].mapping()[name] if "combinations" in top else top["members"]
+        joint_keys.check_combination([members[one] for one in chosen], place)
     duplicates = _over(top.get("duplicates"), table["duplicates"])
     return Ensemble(
         name=top["name"].name(),
@@ -113,7 +118,7 @@ def parse(text: str, where: str, architectures: Mapping[str, tuple[str, ...]]) -
         members=members,
         views=_views(top.get("views", table["views"])),
         means=_means(_over(top.get("means"), table["means"]), members, task),
-        combinations=_combinations(top.get("combinations"), tuple(entries), members),
+        combinations=combinations,
         image_duplicates=_image_policy(duplicates["images"], task),
         product_duplicates=cast(ProductPolicy, duplicates["products"].choice(get_args(ProductPolicy))),
     )
@@ -213,7 +218,7 @@ def _means(keys: dict[str, Value], members: Collection[str], task: Task) -> Mean
 def _mean_of_members(value: Value, task: Task) -> Mean:
     if not value.is_mapping and value.choice((*_POWERS, _PLURALITY)) == _PLURALITY:
         if task == "multilabel":
-            raise value.error("a vote is for one category", "write arithmetic, geometric or harmonic")
+            raise value.error("a vote is for one category", "write arithmetic, square_roots, geometric or harmonic")
         return Mean(votes=True)
     return _mean(value)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from typing import Any, cast, get_args
 
-from shared import head_keys, label_keys, training_keys
+from shared import head_keys, joint_keys, label_keys, training_keys
 from shared.domain.ensemble import Fit, Init, Input, Member, Schedule, Split
 from shared.domain.ensemble_rules import default_seed, nearest
 from shared.yaml_nodes import Value
@@ -32,6 +32,7 @@ _SHARED = (
     "class_weights",
     "sampling",
     "features",
+    "images",
     "model",
     "split",
     "epochs",
@@ -101,6 +102,7 @@ def member(
         class_weights=cast(Any, keys["class_weights"].choice(("none", "balanced"))),
         sampling=cast(Any, keys["sampling"].choice(("uniform", "balanced"))),
         features=label_keys.features(keys),
+        images=joint_keys.images(keys["images"]),
     )
 
 
@@ -148,6 +150,7 @@ def render(member: Member, split: str) -> dict[str, Any]:
         "trains": list(member.trains) or "all",
         "labels": {key: value for key, value in asdict(member.labels).items() if value} or "all",
         **{key: getattr(member, key) for key in ("class_weights", "sampling", "features")},
+        "images": joint_keys.render_images(member.images),
         "init": {member.init.kind: member.init.name} if member.init.name else member.init.kind,
         "as_published": member.init.as_published,
     }

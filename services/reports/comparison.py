@@ -105,6 +105,7 @@ def _six(gain: Difference) -> list[str]:
 def compare(objects: Objects, version: EnsembleVersion, combination: str = "") -> Comparison:
     """Judge every way on the products that all members of `combination` (default: the file's) held out.
 
+    A member that sees some products only is judged on those alone, and so is its difference from the reference.
     The duplicates are those of the training part of the first member's split. Raises BadInputError where there are no
     scores or no such products, NotFoundError where the dataset is gone.
     """
@@ -122,17 +123,16 @@ def compare(objects: Objects, version: EnsembleVersion, combination: str = "") -
         if way not in ways:
             ways.append(way)
     right, judged = judge(Holdout(objects, version, shared, members), len(shared.product_id), ways)
-    seen = shared.seen[judged]
-    figures = [_figures(one[judged], seen) for one in right]
-    gains = [_difference(one[judged], right[0][judged]) for one in right]
+    figures = [_figures(one[rows], shared.seen[rows]) for one, rows in zip(right, judged, strict=True)]
+    gains = [_difference(one[rows], right[0][rows]) for one, rows in zip(right, judged, strict=True)]
     return Comparison(
         ensemble=version.name,
         version=version.version,
         dataset=version.dataset,
         combination=combination,
         reference=_words(reference),
-        products=int(judged.sum()),
-        undecodable=int((~judged).sum()),
+        products=int(judged[0].sum()),
+        undecodable=int((~judged[0]).sum()),
         tables=tuple(
             Table(title, tuple(_row(name, ways.index(way), figures, gains) for name, way in rows))
             for title, rows in plan

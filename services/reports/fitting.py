@@ -17,6 +17,7 @@ from shared.domain.ensemble import Ensemble, Mean, from_plain
 from shared.domain.errors import BadInputError
 from shared.domain.fits import DECISIONS, SOURCES, Fit, Thresholds
 from shared.domain.intervals import Accuracy
+from shared.domain.product_images import EVERY_PRODUCT
 from shared.domain.records import EnsembleVersion
 from shared.holdout_scores import VIEWS
 from shared.ports import Objects
@@ -77,6 +78,8 @@ def _no_weights(ensemble: Ensemble, members: Sequence[str]) -> str:
     """Why no weights are fitted: under other means the log loss needs every class at every step of the search."""
     if len(members) == 1:
         return "there is one member"
+    if not all(ensemble.members[name].images == EVERY_PRODUCT for name in members):
+        return "they are fitted where every member sees all products"
     arithmetic = all(mean == Mean() for mean in (ensemble.means.views, ensemble.means.members, ensemble.means.images))
     return "" if arithmetic else "they are fitted where all means are arithmetic"
 

@@ -65,6 +65,8 @@ class Holdout:
                 f"there is no {key}; `shelver train` the ensemble's file again, which makes it"
             ) from None
         self.first_image, self.image_md5 = _whole_products(objects, version.dataset, shared.product_id)
+        ranges = [ensemble.members[member].images for member in members]
+        self._applies = np.stack([one.holds(np.diff(self.first_image)) for one in ranges], axis=1)
 
     @property
     def sets(self) -> LabelSets:
@@ -92,7 +94,7 @@ class Holdout:
                 for policy in distinct
             }
             learnt = None if self._sets is None else self._learnt
-            part = Part(block, self._shared, self._members, starts, decisions, learnt)
+            part = Part(block, self._shared, self._members, starts, decisions, learnt, self._applies[block.products])
             if len(part.rows):
                 yield part
 
@@ -107,15 +109,18 @@ class Part:
         members: Sequence[str],
         starts: Int64,
         decisions: Mapping[Policy, Decisions],
-        learnt: Bool | None = None,
+        learnt: Bool | None,
+        applies: Bool,
     ) -> None:
-        """`learnt` bool[members, labels], of a multilabel ensemble."""
+        """`learnt` bool[members, labels], of a multilabel ensemble; `applies` bool[products, members]: who sees it."""
         self._learnt = learnt
-        decoded = ~np.isnan(block.scores[:, :, 0, 0]).any(axis=1)
         lengths = np.diff(shared.first_image[block.products.start : block.products.stop + 1])
-        product = np.repeat(np.arange(len(lengths)), lengths)[decoded]
+        product = np.repeat(np.arange(len(lengths)), lengths)
+        decoded = ~(np.isnan(block.scores[:, :, 0, 0]) & applies[product]).any(axis=1)
+        product = product[decoded]
         counts = np.bincount(product, minlength=len(lengths))
         self._there = counts > 0
+        self._applies = applies[self._there]
         self._members = members
         self._decisions = decisions
         self._scores = block.scores[decoded]
@@ -141,6 +146,11 @@ class Part:
         told[known] = _dense(self._decisions[policy], self._images[known], told.shape[-1])[:, None, None]
         return np.asarray(means.fall_back(self._combine(told, mix), combined), np.float64)
 
+    def answered(self, members: Sequence[str]) -> Bool:
+        """Which of n products some of these members see."""
+        chosen = [self._members.index(name) for name in members]
+        return np.asarray(self._applies[:, chosen].any(axis=1))
+
     def product_class(self, policy: Policy) -> Int64:
         """The class that product duplicates overwrite an answer with, -1 for none: int64[n]."""
         return self._decisions[policy].product_class[self._there].astype(np.int64)
@@ -160,13 +170,15 @@ class Part:
     def _combine(self, scores: npt.NDArray[np.float32], mix: Mix) -> Float64:
         members = [self._members.index(name) for name in mix.members]
         views = [VIEWS.index(name) for name in mix.views]
-        given = mix.weights or [mix.means.weights.get(name, 1.0) for name in mix.members]
-        weights = np.array(given, dtype=np.float64)
+        weights = np.array(mix.weights or [mix.means.weights.get(name, 1.0) for name in mix.members], dtype=np.float64)
         if not (weights > 0).any():
             weights = np.ones(len(weights))  # a single member of weight 0 is asked alone
         if self._learnt is not None:
             weights = means.of_labels(weights, self._learnt[members])
-        return means.combine(scores[:, members][:, :, views], self._first_image, mix.means, weights)
+        given, applies = scores[:, members][:, :, views], self._applies[:, members]
+        if applies.all():
+            return means.combine(given, self._first_image, mix.means, weights)
+        return means.combine_applying(given, self._first_image, mix.means, weights, applies)
 
 
 def _dense(decisions: Decisions, images: Int64, classes: int) -> npt.NDArray[np.float32]:

@@ -16,6 +16,7 @@ from shared.domain.ensemble import Ensemble, Mean, from_plain
 from shared.domain.errors import BadInputError
 from shared.domain.fits import SURE, Fit
 from shared.domain.intervals import Average
+from shared.domain.product_images import EVERY_PRODUCT
 from shared.domain.records import EnsembleVersion
 from shared.holdout_scores import VIEWS
 from shared.ports import Objects
@@ -92,6 +93,8 @@ def _no_weights(ensemble: Ensemble, members: tuple[str, ...]) -> str:
     """Why no weights are fitted: elsewhere a product's answer is no mean of what each member says of it."""
     if len(members) == 1:
         return "there is one member"
+    if not all(ensemble.members[name].images == EVERY_PRODUCT for name in members):
+        return "they are fitted where every member sees all products"
     means = ensemble.means
     arithmetic = all(mean == Mean() for mean in (means.views, means.members, means.images))
     fits = arithmetic or means.order[-1] == "members"

@@ -30,12 +30,14 @@ class Way:
 
 
 def judge(holdout: Holdout, products: int, ways: Sequence[Way]) -> tuple[Bool, Bool]:
-    """bool [ways, products] that are right, and bool [products] that could be judged."""
+    """bool [ways, products] that are right, and the same shape of those that could be judged: of which an image can be
+    decoded, and which some member of the way sees.
+    """
     right = np.zeros((len(ways), products), np.bool_)
-    judged = np.zeros(products, np.bool_)
+    judged = np.zeros((len(ways), products), np.bool_)
     for part in holdout.parts(way.policy for way in ways):
-        judged[part.rows] = True
         for place, way in enumerate(ways):
+            judged[place, part.rows] = part.answered(way.members)
             right[place, part.rows] = _answers(part, way) == part.known
     return right, judged
 

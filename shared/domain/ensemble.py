@@ -9,6 +9,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from shared.domain.digests import digest
+from shared.domain.product_images import ImageRange
 
 TRAINING_VERSION = 1
 """Raised only when equal inputs would give other weights."""
@@ -151,6 +152,7 @@ class Member:
     class_weights: Literal["none", "balanced"] = "none"  # of the loss of labels that are there
     sampling: Literal["uniform", "balanced"] = "uniform"  # balanced: pictures of rare labels are drawn more often
     features: Literal["computed", "stored"] = "computed"  # stored: the frozen backbone runs once
+    images: ImageRange = field(default_factory=ImageRange)  # of the products that it sees
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,6 +267,7 @@ def member_from_plain(plain: Mapping[str, Any]) -> Member:
             "init": Init(**plain["init"]),
             "head": Head(**plain.get("head", {})),
             "labels": LabelRange(**plain.get("labels", {})),
+            "images": ImageRange(**plain.get("images", {})),
             "trains": tuple(plain.get("trains", ())),
         }
     )

@@ -67,6 +67,28 @@ def combine(probabilities: Float, first_image: Int64, means: Means, weights: Flo
     return values[:, 0, 0].astype(np.float64)
 
 
+def combine_applying(probabilities: Float, first_image: Int64, means: Means, weights: Float, applies: Bool) -> Float64:
+    """As `combine`, each product by the members that apply to it alone: bool[products, members].
+
+    What the others hold is not looked at. A product that no member applies to is a row of zeros.
+    """
+    combined = np.zeros((len(applies), probabilities.shape[-1]))
+    lengths = np.diff(first_image)
+    for members in np.unique(applies, axis=0):
+        products = (applies == members).all(axis=1)
+        if not members.any():
+            continue
+        images = np.repeat(products, lengths)
+        starts = np.append(0, np.cumsum(lengths[products])).astype(np.int64)
+        combined[products] = combine(probabilities[images][:, members], starts, means, weighing(weights[members]))
+    return combined
+
+
+def weighing(weights: Float) -> Float64:
+    """Weights float[members] or float[members, classes] of those members that are left; where all are 0, equal ones."""
+    return np.where(weights.sum(axis=0) > 0, weights, 1.0)
+
+
 def _mean(values: Float, axis: int, weights: Float64, mean: Mean) -> Float:
     """The weighted mean along member axis 1 or view axis 2, which stays with length 1."""
     shares = weights / weights.sum(axis=0)

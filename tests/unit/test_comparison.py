@@ -183,3 +183,26 @@ def test_lines_hold_every_figure(house: House) -> None:
     assert (first["table"], first["row"]) == ("as the file says", "both")
     assert float(first["accuracy"]) == pytest.approx(found.tables[0].rows[0].all.share, abs=1e-6)
     assert int(first["n"]) == found.products
+
+
+def test_members_that_see_some_products_answer_for_those_alone(house: House) -> None:
+    members = house.version.document["members"]
+    for name, (least, most) in {"a": (1, 1), "b": (2, 0)}.items():
+        members[name]["images"] = {"least": least, "most": most}
+    house.version.document["combinations"] = {"both": ["a", "b"]}
+    held, scores = house.held["a"], {}
+    for name, own in (("a", 0), ("b", 1)):  # products of odd ids have two images
+        scores[name] = np.where((held.product_id % 2 == own)[:, None, None], house.scores[name], np.nan)
+        put_scores(house.objects, f"run-{name}", held, scores[name].astype(np.float16))
+    found = house.compare()
+    rows = {(table.title, row.name): row for table in found.tables for row in table.rows}
+
+    def by_number(of_a: Scores, of_b: Scores) -> int:
+        asked = of_a if len(of_a) == 1 else of_b
+        return int(asked[:, :1].astype(float).mean(axis=(0, 1)).argmax())
+
+    assert found.undecodable == 0
+    assert rows["combinations", "both, networks alone"].all.share == house.right(by_number)
+    numbers = [rows["members, networks alone", name].all.n for name in ("a", "b")]
+    ids = np.unique(held.product_id)
+    assert numbers == [int((ids % 2 == 0).sum()), int((ids % 2 == 1).sum())]

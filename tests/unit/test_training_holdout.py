@@ -18,7 +18,7 @@ Bench = Any
 def parts_of(product_id: list[int], classes: list[int], seen: list[bool], part: list[int]) -> Parts:
     rows = np.arange(len(product_id))
     images = Images(("pack",), rows.astype(np.int32), rows, rows, np.array(product_id), rows, np.array(classes), rows)
-    return Parts(images, images, images, np.array(part, dtype=np.int8), np.array(seen))
+    return Parts(images, images, images, np.array(part, dtype=np.int8), np.array(seen), np.ones(len(part), np.bool_))
 
 
 def test_without_held_out_images_there_is_no_figure() -> None:

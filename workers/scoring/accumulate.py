@@ -46,6 +46,7 @@ class DeviceMeans:
         self.dtype = torch.float64 if device.type == "cpu" else torch.float32
         self._power = {"views": means.views.power, "members": means.members.power, "images": means.images.power}
         self._votes = means.members.votes
+        self._views = views
         place = means.order.index("images")
         self._before, self._after = means.order[:place], means.order[place + 1 :]
         self._logs_first = self._power[means.order[0]] == 0
@@ -78,11 +79,18 @@ class DeviceMeans:
             return functional.logsigmoid(logits) if self._logs_first else logits.sigmoid()
         return logits.log_softmax(1) if self._logs_first else logits.softmax(1)
 
-    def of_images(self, outputs: Tensor) -> Tensor:
-        """What the mean over images sums: [m, v, n, c] of `enter` -> [k, n, c]."""
+    def nothing(self, images: int, classes: int) -> Tensor:
+        """What stands for a member that was not asked: [v, n, c]."""
+        return torch.zeros((self._views, images, classes), dtype=self.dtype, device=self.device)
+
+    def of_images(self, outputs: Tensor, applies: Tensor | None = None) -> Tensor:
+        """What the mean over images sums: [m, v, n, c] of `enter` -> [k, n, c].
+
+        `applies` bool[m, n]: which members see the product of each image; None: all.
+        """
         logs = self._logs_first
         for axis in self._before:
-            outputs, logs = self._reduce(outputs, logs, axis)
+            outputs, logs = self._reduce(outputs, logs, axis, applies)
         return _transform(outputs, logs, self._power["images"]).flatten(0, 1)
 
     def of_overrides(self, probabilities: Tensor) -> Tensor:
@@ -92,17 +100,17 @@ class DeviceMeans:
             given = _voted(given)
         return _transform(given, False, self._power["images"])
 
-    def of_products(self, sums: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    def of_products(self, sums: Tensor, counts: Tensor, applies: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Sums [k, p, c] over counts [p] images -> probabilities float32 [g, p, c], and bool [g, p] where sound.
 
         Not sound is a product without images, one that every class is vetoed for, and one with outputs that are not
-        finite; its probabilities are 0.
+        finite; its probabilities are 0. `applies` bool[m, p]: which members see each product; None: all.
         """
         averages = sums / counts.to(self.dtype).view(1, -1, 1)
         values, logs = _inverse(averages, self._power["images"])
         values = values.view(*self._left, *sums.shape[1:])
         for axis in self._after:
-            values, logs = self._reduce(values, logs, axis)
+            values, logs = self._reduce(values, logs, axis, applies)
         if self._learnt is not None:
             return _labels(values.squeeze(1), logs)
         probabilities, sound = _normalise(values.squeeze(1), logs)
@@ -111,20 +119,27 @@ class DeviceMeans:
             probabilities[combination], _ = _normalise(powers, False)
         return probabilities, sound
 
-    def _reduce(self, values: Tensor, logs: bool, axis: str) -> tuple[Tensor, bool]:
+    def _reduce(self, values: Tensor, logs: bool, axis: str, applies: Tensor | None) -> tuple[Tensor, bool]:
         power = self._power[axis]
         if axis == "members" and self._votes:
             values, logs = _voted(values.exp() if logs else values), False
         values = _transform(values, logs, power)
         if axis == "views":
             return _inverse(values.mean(1, keepdim=True), power)
-        averages = [self._average(values[rows], shares) for rows, shares in self._shares]
+        averages = [
+            self._average(values[rows], shares, None if applies is None else applies[rows, None, :, None])
+            for rows, shares in self._shares
+        ]
         return _inverse(torch.stack(averages), power)
 
-    def _average(self, values: Tensor, shares: Tensor) -> Tensor:
+    def _average(self, values: Tensor, shares: Tensor, applies: Tensor | None) -> Tensor:
+        if applies is not None:  # the shares of those that see a product; none at all is nothing to divide by
+            shares = shares * applies
+            shares = torch.where(shares.sum(0) > 0, shares, applies.to(self.dtype))
+            shares = shares / shares.sum(0)
         terms = values * shares
-        if self._learnt is not None:  # what has no share may be infinite
-            terms = torch.where(shares > 0, terms, 0.0)
+        if self._learnt is not None or applies is not None:  # what has no share may be infinite
+            terms = torch.where(shares == 0, 0.0, terms)
         return terms.sum(0)
 
 

@@ -1,6 +1,6 @@
 """Pictures of one chunk, gathered into batches of one fixed shape and summed up per product."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from shared.domain.product_images import ImageRange
 from workers.scoring.accumulate import DeviceMeans, add_in_order
 from workers.scoring.ahead import Decoded
 from workers.scoring.buffers import InputBuffers
@@ -16,10 +17,12 @@ from workers.scoring.chunks import Plan
 _TOGETHER = 128
 """Products that are finished together where batches are smaller: doing it costs per block as much as per product."""
 
-Forward = Callable[[InputBuffers], Tensor]
-"""Full buffers -> outputs [members, views, batch_images, classes] of `DeviceMeans.enter`."""
+Forward = Callable[[InputBuffers, Sequence[bool] | None], Tensor]
+"""Full buffers, and of each member whether it is needed (None: all are) -> outputs [members, views, batch_images,
+classes] of `DeviceMeans.enter`, anything for a member that is not needed."""
 
 Rows = npt.NDArray[np.int64]
+Bool = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,10 +52,10 @@ class _Sums:
         add_in_order(self.sums, terms, rows, source)
         self.counts += np.bincount(rows, minlength=len(self.counts))
 
-    def averages(self, products: int) -> tuple[Tensor, Tensor]:
+    def averages(self, products: int, applies: Tensor | None) -> tuple[Tensor, Tensor]:
         """`DeviceMeans.of_products` of the first rows."""
         counts = torch.from_numpy(self.counts[:products]).to(self._means.device)
-        return self._means.of_products(self.sums[:, :products], counts)
+        return self._means.of_products(self.sums[:, :products], counts, applies)
 
     def restart(self, carried: int) -> None:
         """All rows zero, but for the first, which goes on from row `carried`."""
@@ -77,7 +80,9 @@ class Batches:
         forward: Forward,
         classes: int,
         on_finished: Callable[[Finished], None],
+        ranges: Sequence[ImageRange] = (),
     ) -> None:
+        """`ranges`: which products each member sees; empty: all members see all."""
         self._means = means
         self._buffers = buffers
         self._forward = forward
@@ -88,6 +93,7 @@ class Batches:
         images = np.diff(plan.chunk.index.first_image)[plan.network]
         self._products = np.array(plan.network, np.int64)[images > 0]
         self._last = np.cumsum(images[images > 0])  # places after each product's last picture
+        self._applies = np.stack([one.holds(images[images > 0]) for one in ranges]) if ranges else None
         self._rows = max(buffers.batch_images, _TOGETHER) + 1
         self._network = _Sums(means, self._rows, classes)
         overridden = bool(self._overrides.known.any())  # else the answer is the network's, and summed once
@@ -132,7 +138,7 @@ class Batches:
         decoded, images = self._decoded[places], self._images[places]
         if decoded.any():
             self._buffers.fill_up(decoded)
-            terms = self._means.of_images(self._forward(self._buffers))
+            terms = self._terms(rows, decoded)
             self._network.add(terms, rows[decoded], np.flatnonzero(decoded))
         else:
             terms = torch.zeros_like(self._network.sums[:, : self._buffers.batch_images])
@@ -153,15 +159,28 @@ class Batches:
         """Hand on the products before `stop`; what is summed of the next one stays."""
         products = self._products[self._finished : stop]
         if count := len(products):
-            network = answer = self._network.averages(count)
+            applies = None if self._applies is None else self._on_device(self._applies[:, self._finished : stop])
+            network = answer = self._network.averages(count, applies)
             if self._answer is not self._network:
-                answer = self._answer.averages(count)
+                answer = self._answer.averages(count, applies)
             counts = self._network.counts[:count].copy(), self._answer.counts[:count].copy()
             self._on_finished(Finished(products, *counts, self._reasons, *network, *answer))
             self._network.restart(count)
             if self._answer is not self._network:
                 self._answer.restart(count)
             self._finished = stop
+
+    def _terms(self, rows: Rows, decoded: Bool) -> Tensor:
+        """What the batch's pictures, of the products in these rows, add up to: see `DeviceMeans.of_images`."""
+        if self._applies is None:
+            return self._means.of_images(self._forward(self._buffers, None))
+        applies = np.ones((len(self._applies), self._buffers.batch_images), np.bool_)
+        applies[:, : len(rows)] = self._applies[:, rows + self._finished]
+        needed = [bool(row.any()) for row in applies[:, : len(rows)][:, decoded]]
+        return self._means.of_images(self._forward(self._buffers, needed), self._on_device(applies))
+
+    def _on_device(self, flags: Bool) -> Tensor:
+        return torch.from_numpy(flags).to(self._means.device)
 
     def _distributions(self, images: Rows) -> Tensor:
         """Of overridden images: [n, classes]."""

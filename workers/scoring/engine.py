@@ -17,6 +17,7 @@ from shared.domain.duplicates import DuplicateTable
 from shared.domain.ensemble import Ensemble, Input
 from shared.domain.fits import Fit
 from shared.domain.label_sets import Classes, LabelSets
+from shared.domain.product_images import EVERY_PRODUCT
 from shared.domain.taxonomy import Taxonomy
 from shared.packs import NO_CATEGORY, PackIndex
 from shared.ports import Clock
@@ -101,6 +102,8 @@ class Engine:
         self.on_halved = on_halved
         self.on_batch: Callable[[], None] = _nothing
         self._networks = [networks[name] for name in members]
+        ranges = [ensemble.members[name].images for name in members]
+        self._ranges = ranges if any(one != EVERY_PRODUCT for one in ranges) else ()
         self._views = [views.parse(name) for name in ensemble.views]
         self._combinations = list(ensemble.combinations)
         combined = list(ensemble.combinations.values())
@@ -221,7 +224,7 @@ class Engine:
     def _run_empty_batch(self) -> None:
         buffers = self._buffers_of(self.batch_images)
         buffers.fill_up(np.zeros(self.batch_images, np.bool_))
-        self._means.of_images(self._forward(buffers))
+        self._means.of_images(self._forward(buffers, None))
 
     def _buffers_of(self, batch_images: int) -> InputBuffers:
         """Buffers of this shape; those of the last shape as they are."""
@@ -235,7 +238,9 @@ class Engine:
         began = self._clock()
         results = Results(chunk_plan, self._taxonomy, self._fits, self._summariser, self._keep_scores)
         buffers = self._buffers_of(batch_images)
-        batches = Batches(chunk_plan, self._means, buffers, self._forward, self._taxonomy.classes, results.add)
+        batches = Batches(
+            chunk_plan, self._means, buffers, self._forward, self._taxonomy.classes, results.add, self._ranges
+        )
         waiting = decoding = 0.0
         asked = self._clock()
         for decoded in pictures:
@@ -263,10 +268,13 @@ class Engine:
             device_bytes=torch.cuda.memory_allocated(self.device) if self.device.type == "cuda" else 0,
         )
 
-    def _forward(self, buffers: InputBuffers) -> Tensor:
+    def _forward(self, buffers: InputBuffers, needed: Sequence[bool] | None) -> Tensor:
         self.on_batch()
-        outputs = []
+        outputs: list[Tensor] = []
         for place, network in enumerate(self._networks):
+            if needed is not None and not needed[place]:
+                outputs.append(self._means.nothing(buffers.batch_images, self._taxonomy.classes))
+                continue
             given, inputs = network.input, buffers.normalised(network.input.size)
             of_views = [
                 self._means.enter(

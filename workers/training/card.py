@@ -21,7 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from shared import layout
-from shared.domain import splits, views
+from shared.domain import views
 from shared.domain.ensemble import Member
 from shared.domain.records import SCHEMA
 from shared.holdout_scores import VIEWS, file_starts, scores_key
@@ -245,7 +245,7 @@ class MemberCard:
         rows, right = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.bool_)
         for number in _spread(len(starts) - 1, _READ_FILES).tolist():
             plain = np.load(BytesIO(self._objects.read(scores_key(self._run, number))))[:, 0]
-            mine = parts.part[starts[number] : starts[number + 1]] == splits.HOLDOUT
+            mine = parts.judged(slice(starts[number], starts[number + 1]))
             usable = np.flatnonzero(mine & ~np.isnan(plain[:, 0]))
             truth = parts.held_out.class_index[usable + starts[number]]
             rows = np.r_[rows, usable + starts[number]]

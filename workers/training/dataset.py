@@ -11,6 +11,7 @@ from shared.domain.digests import mix, scatter, seed_of
 from shared.domain.ensemble import Split
 from shared.domain.errors import BadInputError
 from shared.domain.label_sets import Classes
+from shared.domain.product_images import EVERY_PRODUCT, ImageRange
 from shared.packs import Manifest, read_indexes
 from shared.ports import Objects
 
@@ -61,29 +62,42 @@ class Parts:
     held_out: Images
     part: Int8  # int8[len(held_out)], HOLDOUT or BLEND
     seen: Bool  # bool[len(held_out)], some image of its product is also one of the training part
+    applies: Bool  # bool[len(held_out)], the member sees products of so many images
+
+    def judged(self, rows: slice) -> Bool:
+        """Which of these held-out images are of the holdout, and of products that the member sees."""
+        return np.asarray((self.part[rows] == splits.HOLDOUT) & self.applies[rows])
 
 
-def divide(objects: Objects, manifest: Manifest, classes: Classes, split: Split) -> Parts:
-    """The parts of a dataset: labelled products only; `watch` products are taken out of training (I10)."""
+def divide(
+    objects: Objects, manifest: Manifest, classes: Classes, split: Split, sees: ImageRange = EVERY_PRODUCT
+) -> Parts:
+    """The parts of a dataset: labelled products only; `watch` products are taken out of training (I10).
+
+    A member that `sees` some products only trains and is watched on those. What is held out is the same for all
+    members of a split: no member has learnt from a product that it does not see.
+    """
     images, product, product_id, first_image, md5 = _read(objects, manifest, classes)
     part = splits.assign(split, product_id, first_image, md5)
     kept = splits.undropped(split, part, first_image, md5) & (images.class_index >= 0)
     image_part = part[product]
     watched = splits.watch(split.seed, product_id)[product]
     in_training = image_part == splits.TRAINING
-    training = images.take(kept & in_training & ~watched)
+    applies = sees.holds(np.diff(first_image))[product]
+    training = images.take(kept & applies & in_training & ~watched)
     if len(training) < 2:
+        remedy = "lower the split's holdout, or ingest more labelled products"
         raise BadInputError(
             f"dataset {manifest.dataset}",
             f"{len(training)} labelled images are left to train on, at least 2 are needed",
-            remedy="lower the split's holdout, or ingest more labelled products",
+            remedy=remedy if sees == EVERY_PRODUCT else f"correct the member's key 'images', {remedy}",
         )
     held = kept & ~in_training
     known = keys.count(md5[in_training], np.zeros(int(in_training.sum()), dtype=np.int32)).find(md5) >= 0
     seen = np.zeros(len(product_id), dtype=np.bool_)
     seen[product[known]] = True
-    watch = images.take(kept & in_training & watched)
-    return Parts(training, watch, images.take(held), image_part[held], seen[product[held]])
+    watch = images.take(kept & applies & in_training & watched)
+    return Parts(training, watch, images.take(held), image_part[held], seen[product[held]], applies[held])
 
 
 def epoch_order(images: Images, seed: int, epoch: int) -> Int64:

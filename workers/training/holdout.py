@@ -10,7 +10,7 @@ import numpy.typing as npt
 from torch import nn
 
 from shared import layout
-from shared.domain import splits, views
+from shared.domain import views
 from shared.domain.ensemble import Member
 from shared.holdout_scores import VIEWS, file_starts, scores_key
 from shared.ports import Objects
@@ -58,7 +58,7 @@ class HoldoutScorer:
     def run(self, module: nn.Module, source: PictureSource, classes: int) -> dict[str, Any]:
         """Write the scores, then what their rows are; returns the holdout's metrics. Raises PreemptedError.
 
-        Rows of images that cannot be decoded are NaN.
+        Rows of images that cannot be decoded, or whose products the member does not see, are NaN.
         """
         held = self._parts.held_out
         module.eval()
@@ -87,7 +87,8 @@ class HoldoutScorer:
         }
 
     def _score(self, module: nn.Module, source: PictureSource, rows: Int64, classes: int) -> Scores:
-        batches = (rows[i : i + _BATCH_IMAGES] for i in range(0, len(rows), _BATCH_IMAGES))
+        seen = rows[self._parts.applies[rows]]
+        batches = (seen[i : i + _BATCH_IMAGES] for i in range(0, len(seen), _BATCH_IMAGES))
         out = np.full((len(rows), len(VIEWS), classes), np.nan, dtype=np.float16)
         for batch in source.batches(batches):
             if self._preempted():
@@ -121,7 +122,7 @@ class Tally:
         NaN rows (undecodable images) are counted and left out.
         """
         rows = slice(start, start + len(probabilities))
-        mine, decoded = parts.part[rows] == splits.HOLDOUT, ~np.isnan(probabilities[:, 0])
+        mine, decoded = parts.judged(rows), ~np.isnan(probabilities[:, 0])
         self._undecodable += int((mine & ~decoded).sum())
         used = mine & decoded
         if not used.any():

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shared.domain import label_figures, splits
+from shared.domain import label_figures
 from shared.domain.fits import SURE
 from workers.training import figures
 from workers.training.dataset import Parts
@@ -88,7 +88,7 @@ class HoldoutTally:
     def add(self, probabilities: Float32, parts: Parts, start: int) -> None:
         """Count whole products: float32 [n, labels], rows `start` onwards of the held-out images."""
         rows = slice(start, start + len(probabilities))
-        mine, decoded = parts.part[rows] == splits.HOLDOUT, ~np.isnan(probabilities[:, 0])
+        mine, decoded = parts.judged(rows), ~np.isnan(probabilities[:, 0])
         self._undecodable += int((mine & ~decoded).sum())
         used = mine & decoded
         if not used.any():

@@ -104,7 +104,7 @@ def train(order: Order, attempt: int, around: Surroundings) -> None:
             checkpoints.clear()
         around.say(f"run {run} is complete already")
         return
-    parts = divide(objects, order.manifest, order.classes, order.member.split)
+    parts = divide(objects, order.manifest, order.classes, order.member.split, order.member.images)
     _check_watch(order.member, parts)
     task = task_of(order.member, order.classes, parts)
     module, start = initial.network(objects, order.member, order.run.parent, order.taxonomy.classes)
