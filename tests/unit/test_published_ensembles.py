@@ -203,6 +203,46 @@ def test_a_network_of_the_fashion_system_learns_label_sets(fashion: Ensemble, na
     assert changed == {name for name, one in module.named_parameters() if one.requires_grad}
 
 
+SMALL = {
+    f"{file.stem} {name}": (ensemble_file.load(file), name)
+    for file in sorted(FILES.glob("*-20??-small.yaml"))
+    for name in ensemble_file.load(file).members
+}
+
+
+@pytest.mark.parametrize("which", SMALL)
+def test_each_network_of_the_small_files_learns_what_it_is_to(which: str) -> None:
+    ensemble, name = SMALL[which]
+    member = resolved(replace(ensemble.members[name], batch_size=2), "float32")
+    table = taxonomy.build(range(81), [("a", "b", str(number)) for number in range(81)])
+    sets = label_sets.build({1: (3, 7), 2: (7, 80)}, table)
+    objective = ManyLabels(sets, range(81), np.ones(81, np.float32), 0.0) if ensemble.task == "multilabel" else None
+    torch.manual_seed(member.seed)
+    module = build(member.model, 81, member.input.size, member.head)
+    freeze(module, member.trains)
+    before = {name: one.detach().clone() for name, one in module.named_parameters()}
+    assert np.isfinite(learn(member, module, np.array([0, 1]), objective))
+    changed = {name for name, one in module.named_parameters() if not torch.equal(one, before[name])}
+    learns = [name for name, one in module.named_parameters() if one.requires_grad]
+    assert learns[-1] in changed  # of the answers; a block that begins as the identity learns from the second step
+    assert changed <= set(learns)
+
+
+@pytest.mark.parametrize("file", sorted(FILES.glob("*-20??-small.yaml")), ids=lambda file: file.stem)
+def test_all_members_of_a_small_file_hold_out_the_same_products(file: Path) -> None:
+    ensemble = ensemble_file.load(file)
+    assert {member.seed for member in ensemble.members.values()} == {1}
+    assert len({split.seed for split in ensemble.splits.values()}) == 1
+    assert min(split.holdout for split in ensemble.splits.values()) == 0.2
+    assert {member.init.kind for member in ensemble.members.values()} <= {"none", "member"}
+
+
+def test_a_warm_start_below_another_head_is_not_called_a_low_share() -> None:
+    for file, name in (("thesis-2022-small", "efficientnet-pooled"), ("fashion-2018-small", "precomputed")):
+        members = ensemble_file.load(FILES / f"{file}.yaml").members
+        assert share(members[name], members[members[name].init.name]) == 1
+
+
 def learn(
     member: Member,
     module: torch.nn.Module,
@@ -215,7 +255,7 @@ def learn(
     noise = torch.Generator().manual_seed(3)
     pictures = list(torch.randint(0, 256, (2, side, side, 3), dtype=torch.uint8, generator=noise))
     if member.features == "stored":
-        pictures = list(torch.rand(2, 2048, generator=noise).to(torch.float16))
+        pictures = list(torch.rand(2, module.backbone.num_features, generator=noise).to(torch.float16))  # type: ignore[union-attr, call-overload]
     images = Images(("pack",), rows.astype(np.int32), rows, rows, rows, rows, classes, rows)
     learner = Learner(member, module, Device(torch.device("cpu"), "float32"), classes, objective=objective)
     learner.learn(

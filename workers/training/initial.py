@@ -12,7 +12,7 @@ from shared.domain.errors import BadInputError, NotFoundError
 from shared.ports import Objects
 from workers.vision import model
 from workers.vision.checkpoint import get_tensors, transfer
-from workers.vision.heads import Headed, freeze
+from workers.vision.heads import Headed, below_head, freeze
 
 LOW_SHARE = 0.5
 
@@ -68,18 +68,12 @@ def _take(objects: Objects, module: nn.Module, member: Member, parent: str) -> S
         "file": member.init.name,
         "member": layout.run_file(parent, "weights.safetensors"),
     }[kind]
-    taken = transfer(module, _named(module, _stored(objects, key, member.name)))
+    tensors = _stored(objects, key, member.name)
+    taken = transfer(module, below_head(tensors) if isinstance(module, Headed) else tensors)
     if not taken.tensors:
         reason = f"no tensor of {key} fits '{member.model}' by name and shape"
         raise BadInputError(f"member {member.name}", reason, remedy="start from weights of the same kind of network")
     return Start(f"member run {parent}" if kind == "member" else key, taken.share)
-
-
-def _named(module: nn.Module, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The tensors of a network, also under their names below another head."""
-    if not isinstance(module, Headed):
-        return tensors
-    return {f"backbone.{name}": tensor for name, tensor in tensors.items()} | dict(tensors)
 
 
 def _stored(objects: Objects, key: str, member: str) -> Mapping[str, Tensor]:

@@ -4,6 +4,8 @@ The shapes are those of a published transfer-learning system (System 2: a batch 
 map and a dense layer) and of the usual poolings.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -54,6 +56,11 @@ def _layers(head: Head, channels: int, places: int, classes: int) -> nn.Sequenti
         layers += [nn.Linear(channels, head.hidden), nn.ReLU()]
         channels = head.hidden
     return nn.Sequential(*layers, nn.Linear(channels, classes))
+
+
+def below_head(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a network, also under the names that they have in a `Headed`."""
+    return {f"backbone.{name}": tensor for name, tensor in tensors.items()} | dict(tensors)
 
 
 def freeze(module: nn.Module, trains: tuple[str, ...]) -> None:

@@ -11,14 +11,22 @@ from torch import Tensor
 
 from shared.domain.ensemble import Head, Member, from_plain
 from workers.vision.checkpoint import agreeing
+from workers.vision.heads import below_head
 from workers.vision.model import build
 
 _CLASSES = 5270  # of the catalog that the published shares are about; others change the output layer alone
 
 
 def share(child: Member, parent: Member) -> float:
-    """Of the child's parameters and buffers, those that the parent has by the same name in the same shape."""
+    """Of the child's parameters and buffers, those that the parent has by the same name in the same shape.
+
+    A head that is not the parent's can only be new, and does not count.
+    """
     own, given = (_tensors(m.model, m.input.size, m.head) for m in (child, parent))
+    if child.head.kind != "own":
+        given = below_head(given)
+        if child.head != parent.head:
+            own = {name: tensor for name, tensor in own.items() if not name.startswith("head.")}
     taken = sum(own[name].numel() for name in agreeing(own, given))
     return taken / max(1, sum(tensor.numel() for tensor in own.values()))
 
