@@ -10,7 +10,6 @@ from services.cli.files import check_target, whole
 from services.cli.results import check_ended
 from services.cli.show import as_json, stdout, table
 from shared import labels as label_files
-from shared.domain.errors import BadInputError
 from shared.domain.records import Job
 from shared.packs import read_taxonomy
 
@@ -35,8 +34,6 @@ def evaluate(
     row = session.stores.jobs.job(job)
     if html is not None:
         check_target(html)
-        if session.stores.runs.version(row.ensemble, row.version).document["task"] == "multilabel":
-            raise BadInputError("--html", "there is no page of label sets yet", remedy="use the text, or --json")
     found = evaluate_job(session, row, labels)
     if html is not None:
         write_page(session, found, html)
@@ -71,55 +68,55 @@ def write_page(session: Session, found: "Evaluation", output: Path) -> None:
 
 def show_evaluation(found: "Evaluation") -> None:
     """The essential figures for people."""
-    if _show_labels(found):
-        return
-    table(
-        ["combination", "accuracy with duplicates", "without"],
-        [[c.combination, c.with_duplicates or "-", c.without_duplicates or "-"] for c in found.combinations],
-        empty="no combinations",
-    )
+    if found.task == "multilabel":
+        _show_label_combinations(found)
+    else:
+        table(
+            ["combination", "accuracy with duplicates", "without"],
+            [[c.combination, c.with_duplicates or "-", c.without_duplicates or "-"] for c in found.combinations],
+            empty="no combinations",
+        )
     if found.detail is not None:
         _show_detail(found, found.detail)
-    _show_notes(found)
-
-
-def _show_notes(found: "Evaluation") -> None:
     for note in found.notes():
         stdout.print(note, markup=False)
 
 
-def _show_labels(found: "Evaluation") -> bool:
-    """The figures of a multilabel ensemble, if it is one."""
-    from services.reports.evaluation import LabelQuality
+def _show_label_combinations(found: "Evaluation") -> None:
+    from services.reports.label_quality import LabelQuality
 
     rows = []
     for one in found.combinations:
-        of_both = (("with", one.quality_with_duplicates), ("without", one.quality_without_duplicates))
-        for duplicates, quality in of_both:
+        for duplicates, quality in (
+            ("with", one.quality_with_duplicates),
+            ("without", one.quality_without_duplicates),
+        ):
             if isinstance(quality, LabelQuality):
-                macro = f"{quality.macro.f1:.3f} of {quality.macro.labels}"
-                rows.append([one.combination, duplicates, quality.micro_f1, macro, quality.accuracy])
-    if rows:
-        table(["combination", "duplicates", "micro F1", "macro F1, labels", "whole sets"], rows, empty="")
-        _show_notes(found)
-    return bool(rows)
+                rows.append([one.combination, duplicates, quality.micro_f1, quality.macro_f1, quality.accuracy])
+    table(["combination", "duplicates", "micro F1", "macro F1", "exactly right"], rows, empty="no figures")
 
 
 def _show_detail(found: "Evaluation", detail: "Detail") -> None:
     from services.reports.quality import Quality
 
     quality = found.default.quality_with_duplicates or found.default.quality_without_duplicates
-    if not isinstance(quality, Quality):
-        return
     duplicates = "with" if detail.with_duplicates else "without"
     stdout.print(f"\n{detail.combination}, {duplicates} duplicates:", markup=False)
-    rows = [[f"right on level {number}", level] for number, level in enumerate(quality.levels, 1)]
-    rows.append(["right among the best five", quality.top5])
+    rows: list[list[object]] = []
+    if isinstance(quality, Quality):
+        rows += [[f"right on level {number}", level] for number, level in enumerate(quality.levels, 1)]
+        rows.append(["right among the best five", quality.top5])
+    elif quality is not None:
+        rows.append(["most probable label right", quality.first])
     rows += [[f"decided by {one.source}", one.coverage] for one in detail.sources if one.source != "error"]
+    answers = "" if isinstance(quality, Quality) else "labels "
     rows += [
-        [f"accepted at accuracy {target.asked:g}", _accepted(target.accepted)] for target in detail.coverage.targets
+        [f"{answers}accepted at accuracy {target.asked:g}", _accepted(target.accepted)]
+        for target in detail.coverage.targets
     ]
     rows += [[f"expected calibration error (n={one.n:,})", f"{one.error:.3f}"] for one in [detail.calibration] if one]
+    if detail.thresholds and detail.thresholds.gain:
+        rows.append(["micro F1 that thresholds gain", detail.thresholds.gain])
     table(["figure", "share"], rows, empty="")
     stdout.print()
 

@@ -4,33 +4,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from services.reports.confidence import Calibration, Coverage
+from services.reports.label_quality import LabelQuality
 from services.reports.provenance import MemberAccount, Timings
-from services.reports.quality import Category, Quality
+from services.reports.quality import Quality
+from services.reports.tasks import Category, Thresholds
 from shared.domain import states
-from shared.domain.intervals import Accuracy, Average
+from shared.domain.intervals import Accuracy
 from shared.domain.records import SCHEMA
-
-
-@dataclass(frozen=True, slots=True)
-class LabelScores:
-    """Precision, recall and F1 over `labels` labels of n products."""
-
-    precision: float
-    recall: float
-    f1: float
-    labels: int
-    n: int
-
-
-@dataclass(frozen=True, slots=True)
-class LabelQuality:
-    """The figures of a combination of a multilabel ensemble; a product with an error answers no label."""
-
-    accuracy: Accuracy  # whole sets
-    first: Accuracy  # products that have their most probable label
-    micro: LabelScores  # all labels together
-    micro_f1: Average  # its F1 with the interval
-    macro: LabelScores  # means over the labels that occur
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +40,7 @@ class Mistake:
     """One wrong answer."""
 
     product: int
-    known: int  # category id
+    known: int | tuple[int, ...]  # category id; of label sets, all of them
     said: int  # category id
     probability: float
     source: str
@@ -78,7 +58,10 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """The default combination in depth: with duplicates where that can be judged, else without; n products."""
+    """The default combination in depth: with duplicates where that can be judged, else without; n products.
+
+    Of label sets, coverage and calibration are of answered labels: each is an answer of its own.
+    """
 
     combination: str
     with_duplicates: bool
@@ -91,6 +74,7 @@ class Detail:
     categories: tuple[Category, ...]  # the worst first
     pairs: tuple[Pair, ...]
     mistakes: tuple[Mistake, ...]  # the most certain first
+    thresholds: Thresholds | None  # of labels, where they were fitted
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +89,7 @@ class Evaluation:
     dataset: str
     ensemble: str
     version: str
+    task: str
     created: float
     ended: float
     state: str

@@ -1,17 +1,19 @@
 """Judging a scoring job by known categories: from outcomes and labels to the figures of an `Evaluation`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
-from services.reports import confidence, label_judging, provenance, quality
-from services.reports.answers import NO_ANSWER, SOURCES, Answers, Bool, Int8, Int32, Int64, Judged, collect
-from services.reports.confidence import Coverage
+from services.reports import confidence, provenance
+from services.reports.answers import NO_ANSWER, SOURCES, Bool, Float64, Int8, Int64, Judged, collect
 from services.reports.evaluation import CombinationFigures, Detail, Evaluation, Mistake, Pair, SourceFigures
-from services.reports.label_judging import LabelJudged
+from services.reports.label_quality import ManyLabels
+from services.reports.quality import OneCategory
 from services.reports.seen import Seen, compare
-from shared.domain import intervals
-from shared.domain.ensemble import from_plain
+from services.reports.tasks import Task
+from shared.domain import intervals, label_sets
+from shared.domain.ensemble import Ensemble, from_plain
 from shared.domain.errors import BadInputError
 from shared.domain.records import EnsembleVersion, Job
 from shared.domain.taxonomy import Taxonomy
@@ -34,9 +36,9 @@ def evaluate(objects: Objects, jobs: Jobs, job: Job, version: EnsembleVersion, l
     ensemble = from_plain(version.document)
     taxonomy = read_taxonomy(objects, version.dataset)
     alone = not job.options.skip_decided
-    of_labels = ensemble.task == "multilabel"
-    collected = label_judging.collect if of_labels else collect
-    judged = collected(stored_outcomes(jobs, job.id), labels, taxonomy, list(ensemble.combinations), alone=alone)
+    task, default = _task(ensemble, taxonomy, labels), ensemble.default_combination
+    outcomes = stored_outcomes(jobs, job.id)
+    judged = collect(outcomes, labels, task.known(labels), list(ensemble.combinations), task.columns, alone=alone)
     if not len(judged):
         raise _nothing(jobs, job)
     seen = compare(objects, job, version, ensemble, labels.product_id).take(judged.label)
@@ -49,6 +51,7 @@ def evaluate(objects: Objects, jobs: Jobs, job: Job, version: EnsembleVersion, l
         dataset=job.dataset,
         ensemble=version.name,
         version=version.version,
+        task=ensemble.task,
         created=job.created,
         ended=job.ended,
         state=job.state,
@@ -61,13 +64,17 @@ def evaluate(objects: Objects, jobs: Jobs, job: Job, version: EnsembleVersion, l
         training_dataset=version.dataset,
         skipped_decided=not alone,
         own_dataset=job.dataset_fingerprint == version.dataset_fingerprint,
-        combinations=tuple(_combination(name, judged, seen, taxonomy) for name in ensemble.combinations),
-        detail=None
-        if isinstance(judged, LabelJudged)
-        else _detail(ensemble.default_combination, judged, seen, taxonomy),
+        combinations=tuple(_combination(task, name, judged, seen) for name in ensemble.combinations),
+        detail=_detail(task, default, judged, seen, version.fits.get(default, {})),
         members=provenance.members(objects, version, ensemble),
         timings=provenance.timings(jobs, job),
     )
+
+
+def _task(ensemble: Ensemble, taxonomy: Taxonomy, labels: Labels) -> Task[Any, Any]:
+    if ensemble.task == "multiclass":
+        return OneCategory(taxonomy)
+    return ManyLabels(taxonomy, label_sets.build(label_sets.merge([labels.sets]), taxonomy))
 
 
 def _nothing(jobs: Jobs, job: Job) -> BadInputError:
@@ -76,14 +83,11 @@ def _nothing(jobs: Jobs, job: Job) -> BadInputError:
     return BadInputError("--labels", "none of its products is in this job", remedy="name the labels of this dataset")
 
 
-def _combination(name: str, judged: Judged | LabelJudged, seen: Seen, taxonomy: Taxonomy) -> CombinationFigures:
-    if isinstance(judged, LabelJudged):
-        return label_judging.combination(name, judged, seen)
-    new, unseen = ~seen.shared, ~seen.trained[name]
-    both = quality.judge(taxonomy, judged.known[new], judged.with_duplicates[name].take(new))
+def _combination(task: Task[Any, Any], name: str, judged: Judged[Any], seen: Seen) -> CombinationFigures:
+    both = _quality(task, judged, judged.with_duplicates[name], ~seen.shared)
     single = None
     if name in judged.without_duplicates:
-        single = quality.judge(taxonomy, judged.known[unseen], judged.without_duplicates[name].take(unseen))
+        single = _quality(task, judged, judged.without_duplicates[name], ~seen.trained[name])
     return CombinationFigures(
         combination=name,
         trained=int(seen.trained[name].sum()),
@@ -94,7 +98,12 @@ def _combination(name: str, judged: Judged | LabelJudged, seen: Seen, taxonomy: 
     )
 
 
-def _detail(name: str, judged: Judged, seen: Seen, taxonomy: Taxonomy) -> Detail | None:
+def _quality(task: Task[Any, Any], judged: Judged[Any], answers: Any, which: Bool) -> Any:
+    rows = np.flatnonzero(which)
+    return task.quality(judged.known[rows], answers.take(rows))
+
+
+def _detail(task: Task[Any, Any], name: str, judged: Judged[Any], seen: Seen, fit: Mapping[str, Any]) -> Detail | None:
     new, unseen = ~seen.shared, ~seen.trained[name]
     both = bool(new.any())
     rows = np.flatnonzero(new if both else unseen)
@@ -103,76 +112,55 @@ def _detail(name: str, judged: Judged, seen: Seen, taxonomy: Taxonomy) -> Detail
     told = judged.with_duplicates if both else judged.without_duplicates
     answers, known = told[name].take(rows), judged.known[rows]
     alone = judged.without_duplicates[name].take(rows) if both and name in judged.without_duplicates else None
-    mistakes = _Mistakes(judged, rows, known, answers, taxonomy, both)
+    sure, sure_alone = task.sure(known, answers), None if alone is None else task.sure(known, alone)
+    wrong, category_ids = task.mistakes(known, answers), task.taxonomy.category_ids.tolist()
+    source = judged.source[rows] if both else np.zeros(len(rows), dtype=np.int8)
+
+    def mistake(place: int) -> Mistake:
+        row = int(wrong.row[place])
+        return Mistake(
+            product=int(judged.product_id[rows[row]]),
+            known=task.names(int(known[row])),
+            said=category_ids[wrong.said[place]],
+            probability=float(wrong.probability[place]),
+            source=SOURCES[source[row]],
+        )
+
     return Detail(
         combination=name,
         with_duplicates=both,
         n=len(rows),
-        sources=tuple(_sources(judged.source[rows], known, answers, alone)) if both else (),
-        coverage=_coverage(known, answers),
-        coverage_without_duplicates=_coverage(known, alone) if alone else None,
-        calibration=_calibration(known, answers),
-        calibration_without_duplicates=_calibration(known, alone) if alone else None,
-        categories=quality.categories(taxonomy, known, answers.class_index),
-        pairs=tuple(mistakes.pairs()),
-        mistakes=tuple(mistakes.surest()),
+        sources=tuple(_sources(task, source, known, answers, alone)) if both else (),
+        coverage=confidence.coverage(*sure),
+        coverage_without_duplicates=confidence.coverage(*sure_alone) if sure_alone else None,
+        calibration=_calibration(*sure),
+        calibration_without_duplicates=_calibration(*sure_alone) if sure_alone else None,
+        categories=task.categories(known, answers),
+        pairs=tuple(
+            Pair(category_ids[one.known], category_ids[one.said], one.count, mistake(one.surest))
+            for one in task.confusions(known, wrong, PAIRS)
+        ),
+        mistakes=tuple(map(mistake, range(min(MISTAKES, len(wrong.row))))),
+        thresholds=task.thresholds(known, answers, fit),
     )
 
 
-def _coverage(known: Int32, answers: Answers) -> Coverage:
-    return confidence.coverage(answers.probability, answers.class_index == known, answers.class_index != NO_ANSWER)
+def _calibration(probability: Float64, right: Bool, answered: Bool) -> confidence.Calibration | None:
+    return confidence.calibration(probability[answered], right[answered])
 
 
-def _calibration(known: Int32, answers: Answers) -> confidence.Calibration | None:
-    answered = answers.class_index != NO_ANSWER
-    return confidence.calibration(answers.probability[answered], (answers.class_index == known)[answered])
-
-
-def _sources(source: Int8, known: Int32, answers: Answers, alone: Answers | None) -> Iterator[SourceFigures]:
+def _sources(task: Task[Any, Any], source: Int8, known: Int64, answers: Any, alone: Any) -> Iterator[SourceFigures]:
+    right, network = task.right(known, answers), None if alone is None else task.right(known, alone)
     for code, name in (*enumerate(SOURCES), (NO_ANSWER, "error")):
         mine = source == code
-        n = int(mine.sum())
-        if n:
+        if mine.any():
             yield SourceFigures(
                 source=name,
-                coverage=intervals.accuracy(n, len(source)),
-                accuracy=_accuracy(known, answers, mine),
-                network=None if alone is None else _accuracy(known, alone, mine),
+                coverage=_share(mine),
+                accuracy=_share(right[mine]),
+                network=None if network is None else _share(network[mine]),
             )
 
 
-def _accuracy(known: Int32, answers: Answers, mine: Bool) -> intervals.Accuracy:
-    return intervals.accuracy(int((mine & (answers.class_index == known)).sum()), int(mine.sum()))
-
-
-class _Mistakes:
-    """The wrong answers among some rows of the judged products."""
-
-    def __init__(
-        self, judged: Judged, rows: Int64, known: Int32, answers: Answers, taxonomy: Taxonomy, both: bool
-    ) -> None:
-        self._product_id = judged.product_id[rows]
-        self._source = judged.source[rows] if both else np.zeros(len(rows), dtype=np.int8)
-        self._known = known
-        self._answers = answers
-        self._category_ids = taxonomy.category_ids.tolist()
-
-    def surest(self) -> list[Mistake]:
-        """The most certain ones."""
-        return [self._at(int(row)) for row in quality.mistakes(self._known, self._answers)[:MISTAKES]]
-
-    def pairs(self) -> list[Pair]:
-        """The pairs of categories that are mixed up most often."""
-        return [
-            Pair(self._category_ids[one.known], self._category_ids[one.said], one.count, self._at(one.surest))
-            for one in quality.confusions(self._known, self._answers, PAIRS)
-        ]
-
-    def _at(self, row: int) -> Mistake:
-        return Mistake(
-            product=int(self._product_id[row]),
-            known=self._category_ids[self._known[row]],
-            said=self._category_ids[self._answers.class_index[row]],
-            probability=float(self._answers.probability[row]),
-            source=SOURCES[self._source[row]],
-        )
+def _share(of: Bool) -> intervals.Accuracy:
+    return intervals.accuracy(int(of.sum()), len(of))

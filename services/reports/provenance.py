@@ -27,7 +27,8 @@ class Epoch:
     rate: float | None
     watch_products: int
     watch_loss: float | None
-    watch_accuracy: float | None  # per product
+    watch_accuracy: float | None  # per product; of label sets, whole sets
+    watch_f1: float | None  # micro, of label sets
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class MemberAccount:
     images_per_second: float | None  # the median of its epochs
     best_epoch: int | None
     holdout: Mapping[str, Accuracy]  # images, products; of those, seen and new ones; best five
+    micro_f1: float | None  # of label sets, per product of the holdout
     macro_f1: float | None  # per product of the holdout
     epochs: tuple[Epoch, ...]
     card: Mapping[str, Any]  # card.json
@@ -109,6 +111,7 @@ def _account(objects: Objects, name: str, run: str, model: str, size: int) -> Me
         images_per_second=median(rates) if rates else None,
         best_epoch=metrics.get("best_epoch"),
         holdout=_holdout(holdout),
+        micro_f1=_number(holdout.get("micro", {}).get("f1")),
         macro_f1=_number(holdout.get("macro", {}).get("f1")),
         epochs=tuple(map(_epoch, log.epochs)),
         card=_finite(log.card),
@@ -132,6 +135,7 @@ def _epoch(line: Mapping[str, Any]) -> Epoch:
         watch_products=watch.get("products", 0),
         watch_loss=_number(watch.get("loss")),
         watch_accuracy=_number(watch.get("product_top1", watch.get("product_exact"))),
+        watch_f1=_number(watch.get("micro_f1")),
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from services.reports import pages, report_charts
 from services.reports.evaluation import Evaluation
 from services.reports.pictures import NOT_A_PICTURE, Thumbnails
-from services.reports.quality import Category
+from services.reports.tasks import Category
 from shared.domain.intervals import Accuracy
 from shared.domain.taxonomy import Taxonomy
 from shared.packs import Manifest, read_indexes, read_manifest
@@ -20,6 +20,23 @@ NAMED_PRODUCTS = 3
 WORST = 10
 TABLE_CATEGORIES = 300
 """Rows of the table of all categories: the worst; `evaluate --json` has every one."""
+_TEMPLATES = {"multiclass": "report.html.j2", "multilabel": "label_report.html.j2"}
+_WORDS = {
+    "multiclass": {
+        "things": "products",
+        "accepted": "can be accepted",
+        "right": "Right",
+        "category": "category",
+        "holdout": "",
+    },
+    "multilabel": {
+        "things": "answered labels",
+        "accepted": "of answered labels can be accepted",
+        "right": "Exactly right",
+        "category": "label",
+        "holdout": "exactly right of ",
+    },
+}
 _CANDIDATES = 3  # training products of a category, of which the first with a picture is shown
 
 
@@ -33,24 +50,34 @@ def page(found: Evaluation, objects: Objects, taxonomy: Taxonomy) -> str:
         pictures = Thumbnails(objects, read_manifest(objects, found.dataset)).of([one.product for one in shown])
         training = read_manifest(objects, found.training_dataset)
         typical = typical_pictures(objects, training, {pair.said for pair in detail.pairs})
+    words = _WORDS[found.task]
+    paths = dict(zip(taxonomy.category_ids.tolist(), taxonomy.paths, strict=True))
+    bad = worst(detail.categories, found.task) if detail else []
+    both, alone = found.default.quality_with_duplicates, found.default.quality_without_duplicates
     return pages.render(
-        "report.html.j2",
+        _TEMPLATES[found.task],
+        words=words,
         found=found,
+        both=both,
+        alone=alone,
+        main=both or alone,
         detail=detail,
-        paths=dict(zip(taxonomy.category_ids.tolist(), taxonomy.paths, strict=True)),
+        paths=paths,
         pictures={product: some[0] for product, some in pictures.items() if some},
         typical=typical,
         blank=NOT_A_PICTURE,
-        coverage_plot=report_charts.coverage(detail) if detail else None,
+        coverage_plot=report_charts.coverage(detail, words["things"]) if detail else None,
         calibration_plot=report_charts.calibration(detail) if detail else None,
         level_bars=report_charts.levels(found),
-        worst=worst(detail.categories) if detail else [],
-        worst_bars=report_charts.categories(worst(detail.categories)) if detail else None,
+        worst=bad,
+        worst_bars=report_charts.categories(bad, found.task),
+        frequent_bars=report_charts.categories(frequent(detail.categories), found.task) if detail else None,
         too_few=sum(1 for one in detail.categories if one.recall.n < NAMED_PRODUCTS) if detail else 0,
         named_products=NAMED_PRODUCTS,
         table_categories=TABLE_CATEGORIES,
         member_plots={member.member: report_charts.training(member) for member in found.members},
         card_facts=card_facts,
+        names=lambda labels: [" / ".join(paths[label]) for label in labels],
         moment=moment,
     )
 
@@ -75,9 +102,15 @@ def typical_pictures(objects: Objects, training: Manifest, categories: Iterable[
     }
 
 
-def worst(categories: Iterable[Category]) -> list[Category]:
+def worst(categories: Iterable[Category], task: str) -> list[Category]:
     """The worst of the categories (which come worst first) with at least `NAMED_PRODUCTS` products and a mistake."""
-    return [one for one in categories if one.recall.n >= NAMED_PRODUCTS and one.recall.share < 1][:WORST]
+    often = (one for one in categories if one.recall.n >= NAMED_PRODUCTS)
+    return [one for one in often if (one.f1.mean if task == "multilabel" else one.recall.share) < 1][:WORST]
+
+
+def frequent(categories: Iterable[Category]) -> list[Category]:
+    """Those of the most products."""
+    return sorted(categories, key=lambda one: -one.recall.n)[:WORST]
 
 
 def card_facts(card: Mapping[str, Any]) -> dict[str, str]:

@@ -9,26 +9,25 @@ from services.reports.charts import Bar, Series
 from services.reports.confidence import Calibration, Coverage
 from services.reports.evaluation import Detail, Evaluation
 from services.reports.provenance import Epoch, MemberAccount
-from services.reports.quality import Category, Quality
+from services.reports.quality import Quality
+from services.reports.tasks import Category
 
 _STEADY = 10  # accuracy among fewer accepted products jumps about and is not drawn
 
 
-def categories(shown: Iterable[Category]) -> Markup:
-    """The share of each category's products that were put into it."""
-    return charts.bars(
-        [
-            Bar(
-                one.path[-1],
-                one.recall.share,
-                f"{round(one.recall.share * one.recall.n):,} of {one.recall.n:,}",
-                one.recall.low,
-                one.recall.high,
-            )
-            for one in shown
-        ],
-        whole=1.0,
-    )
+def categories(shown: Iterable[Category], task: str) -> Markup:
+    """The share of each category's products that were put into it, or each label's F1."""
+    return charts.bars([_label(one) if task == "multilabel" else _category(one) for one in shown], whole=1.0)
+
+
+def _category(one: Category) -> Bar:
+    recall = one.recall
+    words = f"{round(recall.share * recall.n):,} of {recall.n:,}"
+    return Bar(one.path[-1], recall.share, words, recall.low, recall.high)
+
+
+def _label(one: Category) -> Bar:
+    return Bar(" / ".join(one.path), one.f1.mean, f"{one.f1.mean:.2f}, n = {one.recall.n:,}", one.f1.low, one.f1.high)
 
 
 def levels(found: Evaluation) -> Markup | None:
@@ -55,8 +54,8 @@ def _names(detail: Detail) -> tuple[str, str]:
     return ("with duplicates" if detail.with_duplicates else "without duplicates"), "networks alone"
 
 
-def coverage(detail: Detail) -> Markup | None:
-    """Accuracy among the surest answers; None where there are no answers."""
+def coverage(detail: Detail, things: str) -> Markup | None:
+    """Accuracy among the surest of these things; None where there are no answers."""
     drawn = [
         _coverage_series(name, one)
         for name, one in zip(_names(detail), (detail.coverage, detail.coverage_without_duplicates), strict=True)
@@ -67,7 +66,7 @@ def coverage(detail: Detail) -> Markup | None:
     return charts.plot(
         drawn,
         title="Accuracy of the surest answers",
-        x="share of products accepted",
+        x=f"share of {things} accepted",
         y="accuracy among them",
         x_percent=True,
         y_percent=True,
@@ -121,16 +120,22 @@ _CURVES: Mapping[str, Mapping[str, str]] = {
     "Loss": {"training images": "loss", "watched images": "watch_loss"},
     "Accuracy": {"training images": "accuracy", "watched products": "watch_accuracy"},
 }
+_LABEL_CURVES: Mapping[str, Mapping[str, str]] = {
+    "Loss": _CURVES["Loss"],
+    "Micro F1 of watched products": {"watched products": "watch_f1"},
+    "Exactly right": _CURVES["Accuracy"],
+}
 
 
 def training(member: MemberAccount) -> list[Markup]:
-    """Loss and accuracy by epoch; nothing where the log of an old run is gone."""
+    """Loss, accuracy and of label sets F1 by epoch; nothing where the log of an old run is gone."""
     drawn = []
-    for title, lines in _CURVES.items():
+    sets = any(epoch.watch_f1 is not None for epoch in member.epochs)
+    for title, lines in (_LABEL_CURVES if sets else _CURVES).items():
         series = [one for name, key in lines.items() if (one := _curve(name, key, member.epochs)).x]
         if series:
-            shares = title == "Accuracy"
-            drawn.append(charts.plot(series, title=title, x="epoch", y=title.lower(), y_percent=shares))
+            shares = title in ("Accuracy", "Exactly right")
+            drawn.append(charts.plot(series, title=title, x="epoch", y=title[0].lower() + title[1:], y_percent=shares))
     return drawn
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-_RESAMPLES = 2000
+RESAMPLES = 2000
 
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
@@ -72,7 +72,10 @@ def accuracy(successes: int, n: int) -> Accuracy:
 
 @dataclass(frozen=True, slots=True)
 class Average:
-    """The mean of n values with its 95 % interval; a gain is certain where the interval leaves 0 out."""
+    """The mean of n values, or a figure of n products, with its 95 % interval; NaN where n is 0.
+
+    A gain is certain where the interval leaves 0 out.
+    """
 
     n: int
     mean: float
@@ -80,6 +83,8 @@ class Average:
     high: float
 
     def __str__(self) -> str:
+        if not self.n:
+            return "no figure (n=0)"
         return f"{self.mean:.4f} ({self.low:.4f} to {self.high:.4f}, n={self.n})"
 
 
@@ -89,17 +94,24 @@ def average(values: Float64) -> Average:
     """
     n = len(values)
     noise = np.random.default_rng(0)
-    means = [values[noise.integers(0, n, n)].mean() for _ in range(_RESAMPLES)]
+    means = [values[noise.integers(0, n, n)].mean() for _ in range(RESAMPLES)]
     low, high = np.quantile(means, [0.025, 0.975])
     return Average(n, float(values.mean()), float(low), float(high))
 
 
-def statistic(counts: Int64, of: Callable[[Int64], float]) -> Average:
-    """What `of` makes of the sums of counts int64[n, k] over n products, one or more, with the interval of `average`'s
-    bootstrap over products.
+def statistic(counts: Int64, of: Callable[[Int64], Float64]) -> Average:
+    """What `of` (int64[k, s] -> float64[s]) makes of sums of counts int64[n, k] over n products, with its interval by a
+    bootstrap over products. Of two ways side by side in `counts`, and a difference, it is the paired bootstrap.
     """
-    n = len(counts)
-    noise = np.random.default_rng(0)
-    found = [of(counts[noise.integers(0, n, n)].sum(axis=0)) for _ in range(_RESAMPLES)]
-    low, high = np.quantile(found, [0.025, 0.975])
-    return Average(n, of(counts.sum(axis=0)), float(low), float(high))
+    return repeated(*np.unique(counts, axis=0, return_counts=True), of)
+
+
+def repeated(counts: Int64, times: Int64, of: Callable[[Int64], Float64]) -> Average:
+    """The same of products of which `times` int64[g] have the counts int64[g, k]: how often each is drawn is
+    multinomial, so a bootstrap costs no more for many products than for few."""
+    n = int(times.sum())
+    if not n:
+        return Average(0, math.nan, math.nan, math.nan)
+    drawn = np.random.default_rng(0).multinomial(n, times / n, size=RESAMPLES)
+    low, high = np.quantile(of((drawn @ counts).T), [0.025, 0.975])
+    return Average(n, float(of((times @ counts)[:, None])[0]), float(low), float(high))

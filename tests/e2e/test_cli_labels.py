@@ -13,6 +13,7 @@ from shared import layout, wiring
 from shared.settings import Settings
 from tests import node_labels
 from tests.gateway_scene import gateway
+from tests.unit.test_report import Page
 
 TINY = """
 name: nodes
@@ -88,9 +89,34 @@ def test_evaluate_prints_micro_and_macro_f1(shell, catalog: Catalog) -> None:
         quality = one["quality_with_duplicates"]
         assert 0.3 < quality["micro_f1"]["low"] < quality["micro"]["f1"] < quality["micro_f1"]["high"]
         assert quality["micro"]["n"] == quality["accuracy"]["n"] > 100
-    code, _, err = shell(*judge, "--html", catalog.folder / "page.html")
-    assert code == 2
-    assert "there is no page of label sets yet" in err
+
+
+def test_the_page_of_label_sets_is_one_file_with_every_part(shell, catalog: Catalog, tmp_path: Path) -> None:
+    output = tmp_path / "page.html"
+    labels = catalog.folder / "test_labels.csv"
+    code, out, err = shell("--home", catalog.home, "evaluate", catalog.job, "--labels", labels, "--html", output)
+    assert (code, err) == (0, "")
+    assert "labels accepted at accuracy 0.95" in out
+    read = Page(output.read_text())
+    assert all(reference.startswith(("data:image/", "#")) for reference in read.references)
+    assert any(picture.startswith("data:image/jpeg") for picture in read.pictures)
+    places = [
+        read.text.index(words)
+        for words in (
+            "How well test is labelled",
+            "micro F1, with duplicates",
+            "Accuracy of the surest answers",
+            "Who decided",
+            "Most frequent labels",
+            "Worst labels",
+            "Most certain mistakes",
+            "its labels:",
+            "Macro precision",
+            "`shelver fit` finds thresholds".replace("`", ""),
+            "Micro F1 of watched products",
+        )
+    ]
+    assert places == sorted(places)
 
 
 def test_predict_answers_labels(shell, catalog: Catalog, grocery: Path) -> None:

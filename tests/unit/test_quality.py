@@ -5,6 +5,7 @@ import pytest
 
 from services.reports import quality
 from services.reports.answers import NO_ANSWER, Answers
+from services.reports.quality import OneCategory
 from shared.domain.intervals import wilson
 from shared.domain.taxonomy import build
 
@@ -13,6 +14,7 @@ TREE = build(
     [10, 20, 30, 40],
     [("fruit", "red", "small"), ("fruit", "red", "large"), ("fruit", "green", "small"), ("milk", "red", "small")],
 )
+TASK = OneCategory(TREE)
 
 
 def answers(classes, probability=None, best=None):
@@ -32,7 +34,7 @@ def test_levels_are_nodes_by_full_path_and_an_error_is_wrong_in_all():
 def test_precision_recall_and_f1_by_hand():
     known = np.array([0, 0, 0, 1, 1, 2], dtype=np.int32)
     said = answers([0, 0, 1, 1, NO_ANSWER, 3])
-    found = quality.judge(TREE, known, said)
+    found = TASK.quality(known, said)
     assert found is not None
     assert (found.accuracy.n, found.accuracy.share) == (6, 3 / 6)
     # precision 1, 1/2 and 0 (never said), recall 2/3, 1/2 and 0, F1 4/5, 1/2 and 0
@@ -44,29 +46,29 @@ def test_precision_recall_and_f1_by_hand():
 def test_answers_counted_above_a_half_only():
     known = np.zeros(8, dtype=np.int32)
     said = answers([0, 0, 0, 0, 1, 1, 0, NO_ANSWER], [0.9, 0.8, 0.7, 0.5, 0.6, 0.2, 0.4, 0.0])
-    found = quality.judge(TREE, known, said)
+    found = TASK.quality(known, said)
     assert found is not None
     counted = found.counted  # four answers above a half, three of them right; 0.5 itself does not count
     assert (counted.answers, counted.n) == (4, 8)
     assert (counted.precision, counted.recall, counted.f1) == pytest.approx((3 / 4, 3 / 8, 2 * 3 / (4 + 8)))
-    unsure = quality.judge(TREE, known, answers([0] * 8, [0.3] * 8))
+    unsure = TASK.quality(known, answers([0] * 8, [0.3] * 8))
     assert unsure is not None
     assert (unsure.counted.precision, unsure.counted.recall, unsure.counted.f1) == (None, 0.0, 0.0)
 
 
 def test_agreement_beyond_chance():
     known = np.repeat(np.arange(4, dtype=np.int32), 5)
-    perfect = quality.judge(TREE, known, answers(known))
+    perfect = TASK.quality(known, answers(known))
     assert perfect is not None
     assert (perfect.matthews, perfect.kappa) == pytest.approx((1.0, 1.0))
     said = np.zeros(20, dtype=np.int32)
-    constant = quality.judge(TREE, known, answers(said))
+    constant = TASK.quality(known, answers(said))
     assert constant is not None
     assert (constant.matthews, constant.kappa) == pytest.approx((0.0, 0.0))
     # kappa by hand: 2 x 2 table of 20 products, 12 agree; expected (10 * 8 + 10 * 12) / 400
     two = np.repeat(np.array([0, 1], dtype=np.int32), 10)
     mixed = answers([0] * 5 + [1] * 5 + [0] * 3 + [1] * 7)
-    found = quality.judge(TREE, two, mixed)
+    found = TASK.quality(two, mixed)
     assert found is not None
     assert found.kappa == pytest.approx((12 / 20 - 0.5) / (1 - 0.5))
     assert found.matthews == pytest.approx((5 * 7 - 5 * 3) / math.sqrt(10 * 10 * 8 * 12))
@@ -74,28 +76,26 @@ def test_agreement_beyond_chance():
 
 @pytest.mark.parametrize("said", [[0, 0], [1, 1], [NO_ANSWER, NO_ANSWER], [0, NO_ANSWER]])
 def test_where_one_class_is_known_agreement_is_not_defined(said):
-    found = quality.judge(TREE, np.zeros(2, dtype=np.int32), answers(said))
+    found = TASK.quality(np.zeros(2, dtype=np.int32), answers(said))
     assert found is not None
     assert (found.matthews, found.kappa) == (None, None)
     assert found.macro.recall == found.accuracy.share == np.mean(np.array(said) == 0)
 
 
 def test_nothing_to_judge():
-    assert quality.judge(TREE, np.zeros(0, dtype=np.int32), answers([])) is None
+    assert TASK.quality(np.zeros(0, dtype=np.int32), answers([])) is None
 
 
 def test_kappa_is_left_out_where_its_matrices_would_be_large(monkeypatch):
     monkeypatch.setattr(quality, "MATRIX_CATEGORIES", 3)
     known = np.arange(4, dtype=np.int32)
-    found = quality.judge(TREE, known, answers(known))
+    found = TASK.quality(known, answers(known))
     assert found is not None
     assert (found.matthews, found.kappa) == (pytest.approx(1.0), None)
 
 
 def test_best_five_is_what_the_answers_say():
-    found = quality.judge(
-        TREE, np.zeros(4, dtype=np.int32), answers([1, 1, 0, NO_ANSWER], best=[True, False, True, False])
-    )
+    found = TASK.quality(np.zeros(4, dtype=np.int32), answers([1, 1, 0, NO_ANSWER], best=[True, False, True, False]))
     assert found is not None
     assert (found.top5.n, found.top5.share) == (4, 2 / 4)
 
@@ -103,25 +103,26 @@ def test_best_five_is_what_the_answers_say():
 def test_categories_the_worst_first():
     known = np.array([0] * 4 + [1] * 2 + [2] * 4 + [3], dtype=np.int32)
     said = np.array([0, 0, 1, 1, 1, 1, 2, 2, 3, NO_ANSWER, 3], dtype=np.int32)
-    found = quality.categories(TREE, known, said)
+    found = TASK.categories(known, answers(said))
     # recall 2/4, 2/2, 2/4, 1/1: the larger first, then the row of the table
     assert [one.category_id for one in found] == [10, 30, 20, 40]
     assert [(one.recall.n, one.recall.share) for one in found] == [(4, 0.5), (4, 0.5), (2, 1.0), (1, 1.0)]
     assert [one.precision for one in found] == [1.0, 1.0, 0.5, 0.5]
-    assert [one.f1 for one in found] == pytest.approx([2 / 3, 2 / 3, 2 / 3, 2 / 3])
+    assert [one.f1.mean for one in found] == pytest.approx([2 / 3, 2 / 3, 2 / 3, 2 / 3])
     assert [one.said for one in found] == [2, 2, 4, 2]
     assert found[0].path == ("fruit", "red", "small")
 
 
 def test_a_category_that_is_never_said_has_no_precision():
-    (one,) = quality.categories(TREE, np.zeros(3, dtype=np.int32), np.array([1, 1, NO_ANSWER], dtype=np.int32))
-    assert (one.precision, one.f1, one.recall.share) == (None, 0.0, 0.0)
+    (one,) = TASK.categories(np.zeros(3, dtype=np.int32), answers([1, 1, NO_ANSWER]))
+    assert (one.precision, one.f1.mean, one.recall.share) == (None, 0.0, 0.0)
 
 
 def test_pairs_that_are_mixed_up_most_and_the_surest_of_each():
     known = np.array([0, 0, 0, 1, 2, 0, 3], dtype=np.int32)
     said = answers([1, 1, 2, 0, 2, 0, NO_ANSWER], [0.4, 0.7, 0.9, 0.8, 0.99, 0.99, 0.0])
-    found = quality.confusions(known, said, most=2)
-    assert [(one.known, one.said, one.count, one.surest) for one in found] == [(0, 1, 2, 1), (0, 2, 1, 2)]
-    assert quality.mistakes(known, said).tolist() == [2, 3, 1, 0]
-    assert quality.confusions(known, answers(known), most=2) == []
+    wrong = TASK.mistakes(known, said)
+    found = TASK.confusions(known, wrong, most=2)
+    assert [(one.known, one.said, one.count, wrong.row[one.surest]) for one in found] == [(0, 1, 2, 1), (0, 2, 1, 2)]
+    assert wrong.row.tolist() == [2, 3, 1, 0]
+    assert TASK.confusions(known, TASK.mistakes(known, answers(known)), most=2) == []

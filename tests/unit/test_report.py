@@ -145,7 +145,9 @@ def test_worst_categories_have_enough_products_and_a_mistake(scene):
     scene.answers = dict.fromkeys(range(120, 140), Answer(both=(0, 0.6)))
     scene.score()
     found = scene.evaluate(known).detail.categories
-    assert [one.category_id for one in report.worst(found)] == [1001], "1002 has two products, 1000 no mistake"
+    assert [one.category_id for one in report.worst(found, "multiclass")] == [1001], (
+        "1002 has two products, 1000 no mistake"
+    )
     assert "1 with fewer than 3 judged products left out" in Page(page(scene, known)).text
 
 
