@@ -52,6 +52,7 @@ defaults:
   as_published: false
   head: own                               # of timm; or average, max, flatten, {kind: conv1x1, channels: N}
   trains: all                             # or head, or names of modules
+  levels: none                            # or {1: weight, 2: weight}: levels learnt beside the category (multiclass)
   labels: all                             # or {least: N, most: M}: those of so many products (multilabel)
   class_weights: none                     # or balanced (multilabel)
   sampling: uniform                       # or balanced: rare labels more often (multilabel)

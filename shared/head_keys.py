@@ -1,10 +1,11 @@
-"""The keys `head` and `trains` of a member: read with checks that name the line and the remedy, and written back.
+"""The keys `head`, `trains` and `levels` of a member: read with checks that name the line, and written back.
 
 ```yaml
 head: average                                                               # or max, flatten; own: timm's
 head: {kind: conv1x1, channels: 512, dropout: 0.2, batch_norm: true}        # of every kind: dropout, batch_norm, hidden
 trains: head                                                                # or all
 trains: [head, layer4]                                                      # modules by timm's names
+levels: {1: 0.3, 2: 0.3}                                                    # weights of losses beside the category's
 ```
 """
 
@@ -49,3 +50,20 @@ def trains(value: Value) -> tuple[str, ...]:
     if not names:
         raise value.error("nothing would learn", "write all, head, or names of modules such as [head, layer4]")
     return names
+
+
+def levels(value: Value) -> tuple[float, ...]:
+    """The weights of the losses of level 1 and level 2; empty for neither."""
+    if not value.is_mapping:
+        value.choice(("none",))
+        return ()
+    keys = value.mapping(("1", "2"))
+    found = tuple(keys[level].number(0.0) if level in keys else 0.0 for level in ("1", "2"))
+    if not any(found):
+        raise value.error("no level has a weight", "write {1: 0.3, 2: 0.3}, or none")
+    return found
+
+
+def render_levels(given: tuple[float, ...]) -> Any:
+    """What `levels` reads."""
+    return {level: weight for level, weight in enumerate(given, 1) if weight} or "none"

@@ -21,11 +21,13 @@ _USUAL = (LabelRange(), "none", "uniform")
 
 
 def check_task(member: Member, task: Task, place: Value) -> None:
-    """Refuse what only the members of multilabel ensembles have."""
+    """Refuse what only the members of multilabel ensembles have, and what they have not."""
     asked = (member.labels, member.class_weights, member.sampling)
     for key, value, usual in zip(_OF_LABELS, asked, _USUAL, strict=True):
         if task != "multilabel" and value != usual:
             raise place.error(f"'{key}' is of label sets", "leave it out, or say task: multilabel")
+    if task == "multilabel" and member.levels:
+        raise place.error("'levels' is of one category per product", "leave it out, or say task: multiclass")
 
 
 def labels(value: Value) -> LabelRange:

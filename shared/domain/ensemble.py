@@ -153,6 +153,7 @@ class Member:
     sampling: Literal["uniform", "balanced"] = "uniform"  # balanced: pictures of rare labels are drawn more often
     features: Literal["computed", "stored"] = "computed"  # stored: the frozen backbone runs once
     images: ImageRange = field(default_factory=ImageRange)  # of the products that it sees
+    levels: tuple[float, ...] = ()  # weights of the losses of level 1 and 2, beside that of the category; empty: none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,6 +270,7 @@ def member_from_plain(plain: Mapping[str, Any]) -> Member:
             "labels": LabelRange(**plain.get("labels", {})),
             "images": ImageRange(**plain.get("images", {})),
             "trains": tuple(plain.get("trains", ())),
+            "levels": tuple(plain.get("levels", ())),
         }
     )
 

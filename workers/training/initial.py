@@ -12,7 +12,7 @@ from shared.domain.errors import BadInputError, NotFoundError
 from shared.ports import Objects
 from workers.vision import model
 from workers.vision.checkpoint import get_tensors, transfer
-from workers.vision.heads import Headed, below_head, freeze
+from workers.vision.heads import Headed, below_head, freeze, widen
 
 LOW_SHARE = 0.5
 
@@ -29,8 +29,9 @@ class Start:
         return f"weights: {self.source}, {self.share:.1%} of the network taken over{warning}"
 
 
-def network(objects: Objects, member: Member, parent: str, classes: int) -> tuple[nn.Module, Start]:
-    """The member's network on the CPU with its initial weights. What is not taken over is random by the seed.
+def network(objects: Objects, member: Member, parent: str, classes: int, beside: int = 0) -> tuple[nn.Module, Start]:
+    """The member's network on the CPU with its initial weights. What is not taken over is random by the seed, and so
+    is what leads to the `beside` outputs behind those of the classes.
 
     Raises BadInputError where the weights are not there or nothing of them fits, and where the network does not run
     at the member's input size.
@@ -42,6 +43,13 @@ def network(objects: Objects, member: Member, parent: str, classes: int) -> tupl
         module = _built(member, classes)
         start = _take(objects, module, member, parent)
     _check_size(module, member)
+    try:
+        widen(module, beside)
+    except ValueError as error:
+        reason = f"'{member.model}': {error}"
+        raise BadInputError(
+            f"member {member.name}", reason, remedy="use another network, or leave levels out"
+        ) from None
     try:
         freeze(module, member.trains)
     except ValueError as error:

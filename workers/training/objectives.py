@@ -14,6 +14,7 @@ from shared.domain.ensemble import Member
 from shared.domain.errors import BadInputError
 from shared.domain.fits import SURE
 from shared.domain.label_sets import Classes, LabelSets
+from shared.domain.taxonomy import Taxonomy
 from workers.training import figures
 from workers.training.dataset import Images, Parts
 
@@ -73,6 +74,49 @@ class OneCategory:
     def right(self, probabilities: npt.NDArray[np.floating], truth: Int64) -> Bool:
         """See `Objective`."""
         return np.asarray(probabilities.argmax(axis=1) == truth)
+
+
+class Levels(OneCategory):
+    """The category, and beside it the nodes of level 1 and 2 that it lies under, each by outputs of its own.
+
+    Of [n, classes + nodes] logits those of the nodes come last, level by level; they are learnt from and never answer.
+    """
+
+    def __init__(self, smoothing: float, taxonomy: Taxonomy, weights: Sequence[float]) -> None:
+        """`weights` of the losses of level 1 and 2; a level of weight 0 has no outputs."""
+        super().__init__(smoothing)
+        self._classes = taxonomy.classes
+        self._levels = [
+            (weight, torch.from_numpy(taxonomy.node_of[level].astype(np.int64)), len(taxonomy.nodes[level]))
+            for level, weight in enumerate(weights)
+            if weight
+        ]
+
+    @property
+    def beside(self) -> int:
+        """Outputs behind those of the classes."""
+        return sum(nodes for _, _, nodes in self._levels)
+
+    def loss(self, logits: Tensor, truth: Tensor) -> Tensor:
+        """See `Objective`."""
+        total, start = super().loss(logits[:, : self._classes], truth), self._classes
+        for weight, node_of, nodes in self._levels:
+            of_level = logits[:, start : start + nodes]
+            total = total + weight * super().loss(of_level, node_of.to(truth.device)[truth])
+            start += nodes
+        return total
+
+    def losses(self, logits: Tensor, truth: Tensor) -> Tensor:
+        """See `Objective`; of the category alone."""
+        return super().losses(logits[:, : self._classes], truth)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """See `Objective`."""
+        return super().probabilities(logits[:, : self._classes])
+
+    def counts(self, logits: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Objective`."""
+        return super().counts(logits[:, : self._classes], truth)
 
 
 class ManyLabels:
@@ -171,12 +215,17 @@ class Task:
     objective: Objective
     labels: tuple[int, ...] = ()  # class indexes, of a multilabel dataset
     draw: Float64 | None = None  # how often each training image is drawn; None: each comes once
+    beside: int = 0  # outputs to learn from, behind those that answer
 
 
 def task_of(member: Member, classes: Classes, parts: Parts) -> Task:
     """The task of a member on a dataset. Raises BadInputError where it would learn no label."""
     if not isinstance(classes, LabelSets):
-        return Task(OneCategory(member.label_smoothing))
+        if not member.levels:
+            return Task(OneCategory(member.label_smoothing))
+        assert isinstance(classes, Taxonomy)  # there are no others
+        levels = Levels(member.label_smoothing, classes, member.levels)
+        return Task(levels, beside=levels.beside)
     images, asked = parts.training, member.labels
     learnt = learnt_labels(member, images, classes)
     if not learnt:

@@ -35,7 +35,7 @@ from workers.training.pictures import PictureSource
 from workers.training.preemption import PreemptedError
 from workers.training.ranks import ALONE, Ranks
 from workers.training.watch import Watch
-from workers.vision import checkpoint, model
+from workers.vision import checkpoint, heads, model
 from workers.vision.decode import DecodeLimits
 from workers.vision.devices import resolve_device, resolve_precision
 
@@ -107,7 +107,7 @@ def train(order: Order, attempt: int, around: Surroundings) -> None:
     parts = divide(objects, order.manifest, order.classes, order.member.split, order.member.images)
     _check_watch(order.member, parts)
     task = task_of(order.member, order.classes, parts)
-    module, start = initial.network(objects, order.member, order.run.parent, order.taxonomy.classes)
+    module, start = initial.network(objects, order.member, order.run.parent, order.taxonomy.classes, task.beside)
     around.say(f"member {order.member.name}, run {run}, attempt {attempt}: {len(parts.training)} images; {start}")
     module = module.to(device=order.device.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     journal = Journal(objects, run, order.run.created, around.clock, around.say)
@@ -118,6 +118,8 @@ def train(order: Order, attempt: int, around: Surroundings) -> None:
     around.ranks.part()
     if not around.ranks.first:
         return
+    if task.beside:
+        heads.narrow(module, order.taxonomy.classes)
     checkpoint.put_tensors(objects, layout.run_file(run, "weights.safetensors"), module.state_dict())
     classes, fingerprint = order.taxonomy.classes, order.taxonomy.fingerprint
     run_files.put_member(objects, run, order.member, classes=classes, taxonomy=fingerprint, labels=task.labels)

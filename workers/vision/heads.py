@@ -79,6 +79,47 @@ def freeze(module: nn.Module, trains: tuple[str, ...]) -> None:
         parameter.requires_grad_(any(name.startswith(f"{chosen}.") for chosen in names))
 
 
+def widen(module: nn.Module, outputs: int) -> None:
+    """Give a network so many more outputs behind its own ones, with random weights.
+
+    Raises ValueError for a network whose answers do not come out of one dense layer or 1 x 1 convolution.
+    """
+    if outputs:
+        name, layer = _output(module)
+        wider = _like(layer, len(layer.weight) + outputs)
+        _copy(layer, wider, len(layer.weight))
+        module.set_submodule(name, wider)
+
+
+def narrow(module: nn.Module, outputs: int) -> None:
+    """Leave a network its first outputs: after `widen` the network that it was, with what it has learnt since."""
+    name, layer = _output(module)
+    narrower = _like(layer, outputs)
+    _copy(layer, narrower, outputs)
+    module.set_submodule(name, narrower)
+
+
+def _output(module: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
+    layer = module.head[-1] if isinstance(module, Headed) else module.get_classifier()  # type: ignore[operator]  # as above
+    name = next((name for name, one in module.named_modules() if one is layer), "")
+    if isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1)):
+        return name, layer
+    raise ValueError("its output is no dense layer, to which those of other levels could be added")
+
+
+def _like(layer: nn.Linear | nn.Conv2d, outputs: int) -> nn.Linear | nn.Conv2d:
+    given, bias, where = layer.weight.shape[1], layer.bias is not None, layer.weight.device
+    if isinstance(layer, nn.Linear):
+        return nn.Linear(given, outputs, bias, device=where)
+    return nn.Conv2d(given, outputs, 1, bias=bias, device=where)
+
+
+@torch.no_grad()
+def _copy(source: nn.Module, target: nn.Module, outputs: int) -> None:
+    for name, parameter in source.named_parameters():
+        target.get_parameter(name)[:outputs] = parameter[:outputs]
+
+
 def train_mode(module: nn.Module) -> None:
     """Training mode, but for what is frozen: its batch norm keeps its statistics, its dropout lets everything pass."""
     module.train()
