@@ -14,7 +14,7 @@ from shared.domain.errors import BadInputError
 from shared.domain.records import EnsembleVersion
 
 if TYPE_CHECKING:  # its libraries are slow to import, and this verb's alone
-    from services.reports.comparison import Comparison
+    from services.reports.comparison import Comparison, Row
 
 
 @app.command()
@@ -88,10 +88,18 @@ def _show(found: "Comparison") -> None:
         stdout.print(f"\n{one.title}", markup=False)
         table(
             ["", "all", "new products", "seen products", "against the reference"],
-            [[row.name, row.all, row.new, row.seen, row.difference or "the reference"] for row in one.rows],
+            [[row.name, row.all, row.new, row.seen, _gain(row)] for row in one.rows],
             empty="",
         )
-    stdout.print(f"\n{found.products:,} products of {found.dataset} that every member held out;", markup=False)
+    figure = "micro F1" if found.task == "multilabel" else "accuracy"
+    stdout.print(
+        f"\n{figure} of {found.products:,} products of {found.dataset} that every member held out;", markup=False
+    )
     stdout.print(f"the reference: {found.reference}", markup=False)
     if found.undecodable:
         stdout.print(f"{found.undecodable:,} more have no picture that can be decoded", markup=False)
+
+
+def _gain(row: "Row") -> str:
+    gain = row.difference
+    return f"{gain.mean:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})" if gain else "the reference"

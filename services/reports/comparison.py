@@ -2,40 +2,21 @@
 scores of the products that every member held out.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from services.reports.holdout import Holdout, held_out_by
+from services.reports.task import Figure
 from services.reports.ways import Way, judge
-from shared.domain import intervals
-from shared.domain.ensemble import Ensemble, ImagePolicy, Mean, Means, ProductPolicy, from_plain
-from shared.domain.errors import BadInputError
-from shared.domain.intervals import Accuracy
+from shared.domain.ensemble import ONE_CATEGORY_POLICIES, Ensemble, ImagePolicy, Mean, Means, ProductPolicy, from_plain
+from shared.domain.intervals import Accuracy, Average
 from shared.domain.records import EnsembleVersion
 from shared.holdout_scores import VIEWS
 from shared.ports import Objects
 
 IMAGE_POLICIES: tuple[ImagePolicy, ...] = ("none", "unique", "majority", "l1", "l2", "softmax")
 MEANS = {"arithmetic": 1.0, "of square roots": 0.5, "geometric": 0.0, "harmonic": -1.0}
-_RESAMPLES = 10_000
-
-Bool = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """How much better than the reference on the same products, with its 95 % interval (bootstrap over products)."""
-
-    share: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.share:+.4f} ({self.low:+.4f} to {self.high:+.4f})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +24,10 @@ class Row:
     """One way to answer: over all products, those new to training, and those that share an image with it."""
 
     name: str
-    all: Accuracy
-    new: Accuracy
-    seen: Accuracy
-    difference: Difference | None  # None: it is the reference itself
+    all: Figure
+    new: Figure
+    seen: Figure
+    difference: Average | None  # how much better than the reference, paired; None: it is the reference itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +45,7 @@ class Comparison:
     ensemble: str
     version: str
     dataset: str
+    task: str
     combination: str
     reference: str
     products: int
@@ -79,27 +61,25 @@ class Comparison:
 
     def lines(self) -> Iterator[list[str]]:
         """As rows of a CSV, its header first."""
-        groups = [f"{name}{part}" for part in ("", "_new", "_seen") for name in ("n", "accuracy", "low", "high")]
+        figure = "micro_f1" if self.task == "multilabel" else "accuracy"
+        groups = [f"{name}{part}" for part in ("", "_new", "_seen") for name in ("n", figure, "low", "high")]
         yield ["table", "row", *groups, "difference", "difference_low", "difference_high"]
         for table in self.tables:
             for row in table.rows:
                 figures = [cell for one in (row.all, row.new, row.seen) for cell in _cells(one)]
-                gain = row.difference
-                yield [table.title, row.name, *figures, *(_six(gain) if gain else ["", "", ""])]
+                gain = _cells(row.difference)[1:] if row.difference else ["", "", ""]
+                yield [table.title, row.name, *figures, *gain]
 
 
 def _plain(row: Row) -> dict[str, Any]:
-    gain = asdict(row.difference) if row.difference else None
+    gain = row.difference.plain() if row.difference else None
     parts = {"all": row.all, "new": row.new, "seen": row.seen}
     return {"name": row.name, **{name: part.plain() for name, part in parts.items()}, "difference": gain}
 
 
-def _cells(figure: Accuracy) -> list[str]:
-    return [str(figure.n), *(f"{value:.6f}" if figure.n else "" for value in (figure.share, figure.low, figure.high))]
-
-
-def _six(gain: Difference) -> list[str]:
-    return [f"{value:.6f}" for value in (gain.share, gain.low, gain.high)]
+def _cells(figure: Figure) -> list[str]:
+    values = (figure.share if isinstance(figure, Accuracy) else figure.mean, figure.low, figure.high)
+    return [str(figure.n), *(f"{value:.6f}" if figure.n else "" for value in values)]
 
 
 def compare(objects: Objects, version: EnsembleVersion, combination: str = "") -> Comparison:
@@ -110,9 +90,6 @@ def compare(objects: Objects, version: EnsembleVersion, combination: str = "") -
     scores or no such products, NotFoundError where the dataset is gone.
     """
     ensemble = from_plain(version.document)
-    if ensemble.task == "multilabel":
-        reason = "compare is of one category per product"
-        raise BadInputError(f"ensemble {version.name}", reason, remedy="see `shelver evaluate` and `shelver fit`")
     combination = combination or ensemble.default_combination
     members = ensemble.combinations[combination]
     shared = held_out_by(objects, version, members)
@@ -122,21 +99,27 @@ def compare(objects: Objects, version: EnsembleVersion, combination: str = "") -
     for way in [reference, *(way for _, rows in plan for _, way in rows)]:
         if way not in ways:
             ways.append(way)
-    right, judged = judge(Holdout(objects, version, shared, members), len(shared.product_id), ways)
-    figures = [_figures(one[rows], shared.seen[rows]) for one, rows in zip(right, judged, strict=True)]
-    gains = [_difference(one[rows], right[0][rows]) for one, rows in zip(right, judged, strict=True)]
+    holdout = Holdout(objects, version, shared, members)
+    counts, judged = judge(holdout, len(shared.product_id), ways)
+    parts = [(rows, rows & ~shared.seen, rows & shared.seen) for rows in judged]
+    figures = [[holdout.task.figure(of[rows]) for rows in some] for of, some in zip(counts, parts, strict=True)]
+    gains = [holdout.task.gain(counts[0][rows], of[rows]) for of, rows in zip(counts, judged, strict=True)]
+
+    def row(name: str, way: Way) -> Row:
+        place = ways.index(way)
+        every, new, seen = figures[place]
+        return Row(name, every, new, seen, difference=gains[place] if place else None)
+
     return Comparison(
         ensemble=version.name,
         version=version.version,
         dataset=version.dataset,
+        task=ensemble.task,
         combination=combination,
         reference=_words(reference),
         products=int(judged[0].sum()),
         undecodable=int((~judged[0]).sum()),
-        tables=tuple(
-            Table(title, tuple(_row(name, ways.index(way), figures, gains) for name, way in rows))
-            for title, rows in plan
-        ),
+        tables=tuple(Table(title, tuple(row(name, way) for name, way in rows)) for title, rows in plan),
     )
 
 
@@ -151,6 +134,9 @@ def _words(way: Way) -> str:
 def _tables(ensemble: Ensemble, combination: str, full: Way) -> Iterator[tuple[str, list[tuple[str, Way]]]]:
     alone = replace(full, images="none", products="none")
     by_images = replace(full, products="none")
+    sets = ensemble.task == "multilabel"
+    policies = [policy for policy in IMAGE_POLICIES if not (sets and policy in ONE_CATEGORY_POLICIES)]
+    plurality = replace(alone, means=replace(full.means, members=Mean(votes=True)))
     yield "as the file says", [(combination, full)]
     yield "members, networks alone", [(name, replace(alone, members=(name,))) for name in full.members]
     yield "members, with image duplicates", [(name, replace(by_images, members=(name,))) for name in full.members]
@@ -170,7 +156,7 @@ def _tables(ensemble: Ensemble, combination: str, full: Way) -> Iterator[tuple[s
     for words, mean in (("as in the file", full.means), ("all geometric", _all(full.means, 0.0))):
         yield (
             f"image duplicates of {combination}, means {words}",
-            [(policy, replace(by_images, means=mean, images=policy)) for policy in IMAGE_POLICIES],
+            [(policy, replace(by_images, means=mean, images=policy)) for policy in policies],
         )
     some = [full.views] if len(full.views) == 1 else [*[(name,) for name in full.views], full.views]
     yield f"views of {combination}, networks alone", [(" + ".join(v), replace(alone, views=v)) for v in some]
@@ -181,7 +167,7 @@ def _tables(ensemble: Ensemble, combination: str, full: Way) -> Iterator[tuple[s
             for axis in ("views", "members", "images")
             for name, power in MEANS.items()
         ]
-        + [("members: plurality", replace(alone, means=replace(full.means, members=Mean(votes=True))))],
+        + ([] if sets else [("members: plurality", plurality)]),
     )
 
 
@@ -199,27 +185,3 @@ def _steps(full: Way) -> list[tuple[str, ImagePolicy, ProductPolicy]]:
 def _all(given: Means, power: float) -> Means:
     mean = Mean(power=power)
     return replace(given, views=mean, members=mean, images=mean)
-
-
-def _figures(right: Bool, seen: Bool) -> tuple[Accuracy, Accuracy, Accuracy]:
-    parts = (right, right[~seen], right[seen])
-    whole, new, known = (intervals.accuracy(int(part.sum()), len(part)) for part in parts)
-    return whole, new, known
-
-
-def _row(
-    name: str, place: int, figures: Sequence[tuple[Accuracy, Accuracy, Accuracy]], gains: Sequence[Difference]
-) -> Row:
-    return Row(name, *figures[place], difference=gains[place] if place else None)
-
-
-def _difference(right: Bool, reference: Bool) -> Difference:
-    """Paired: products are drawn again and again, each with what both ways made of it."""
-    n = len(right)
-    better, worse = int((right & ~reference).sum()), int((reference & ~right).sum())
-    if not n:
-        return Difference(0.0, 0.0, 0.0)
-    shares = np.array([better, worse, n - better - worse]) / n
-    drawn = np.random.default_rng(0).multinomial(n, shares, size=_RESAMPLES)
-    low, high = np.quantile((drawn[:, 0] - drawn[:, 1]) / n, [0.025, 0.975])
-    return Difference((better - worse) / n, float(low), float(high))

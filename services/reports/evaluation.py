@@ -7,7 +7,7 @@ from services.reports.confidence import Calibration, Coverage
 from services.reports.label_quality import LabelQuality
 from services.reports.provenance import MemberAccount, Timings
 from services.reports.quality import Quality
-from services.reports.tasks import Category, Thresholds
+from services.reports.task import Category, Thresholds
 from shared.domain import states
 from shared.domain.intervals import Accuracy
 from shared.domain.records import SCHEMA

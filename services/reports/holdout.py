@@ -1,11 +1,12 @@
 """The products that several runs held out, whole and block by block, with what duplicates in training say of them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from services.reports.tasks import task_of
 from shared import duplicate_tables, layout, run_files
 from shared.domain import duplicates, ensemble_rules, means
 from shared.domain.duplicates import Decisions
@@ -54,6 +55,7 @@ class Holdout:
         self._members = list(members)
         self.taxonomy = read_taxonomy(objects, version.dataset)
         classes = read_classes(objects, read_manifest(objects, version.dataset), self.taxonomy)
+        self.task = task_of(self.taxonomy, classes)
         self._sets = classes if isinstance(classes, LabelSets) else None
         self._learnt = np.stack([self._learnt_by(objects, version.runs[member]) for member in members])
         ensemble: Ensemble = from_plain(version.document)
@@ -89,14 +91,15 @@ class Holdout:
         for block in self._shared.blocks(self.taxonomy.classes):
             first, last = self.first_image[block.products.start], self.first_image[block.products.stop]
             starts = self.first_image[block.products.start : block.products.stop + 1] - first
-            decisions = {
-                policy: duplicates.decide(self._table, *policy, starts, self.image_md5[first:last], None)
-                for policy in distinct
-            }
+            decisions = {policy: self._decide(policy, starts, self.image_md5[first:last]) for policy in distinct}
             learnt = None if self._sets is None else self._learnt
             part = Part(block, self._shared, self._members, starts, decisions, learnt, self._applies[block.products])
             if len(part.rows):
                 yield part
+
+    def _decide(self, policy: Policy, first_image: Int64, image_md5: UInt64) -> Decisions:
+        decisions = duplicates.decide(self._table, *policy, first_image, image_md5, None)
+        return replace(decisions, overrides=self.task.spread(decisions.overrides))
 
 
 class Part:
@@ -144,7 +147,10 @@ class Part:
             return combined
         told = self._scores.copy()
         told[known] = _dense(self._decisions[policy], self._images[known], told.shape[-1])[:, None, None]
-        return np.asarray(means.fall_back(self._combine(told, mix), combined), np.float64)
+        answers = self._combine(told, mix)
+        if self._learnt is not None:  # no label at all is an answer
+            return answers
+        return np.asarray(means.fall_back(answers, combined), np.float64)
 
     def answered(self, members: Sequence[str]) -> Bool:
         """Which of n products some of these members see."""

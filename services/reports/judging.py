@@ -8,10 +8,9 @@ import numpy as np
 from services.reports import confidence, provenance
 from services.reports.answers import NO_ANSWER, SOURCES, Bool, Float64, Int8, Int64, Judged, collect
 from services.reports.evaluation import CombinationFigures, Detail, Evaluation, Mistake, Pair, SourceFigures
-from services.reports.label_quality import ManyLabels
-from services.reports.quality import OneCategory
 from services.reports.seen import Seen, compare
-from services.reports.tasks import Task
+from services.reports.task import Task
+from services.reports.tasks import task_of
 from shared.domain import intervals, label_sets
 from shared.domain.ensemble import Ensemble, from_plain
 from shared.domain.errors import BadInputError
@@ -72,9 +71,8 @@ def evaluate(objects: Objects, jobs: Jobs, job: Job, version: EnsembleVersion, l
 
 
 def _task(ensemble: Ensemble, taxonomy: Taxonomy, labels: Labels) -> Task[Any, Any]:
-    if ensemble.task == "multiclass":
-        return OneCategory(taxonomy)
-    return ManyLabels(taxonomy, label_sets.build(label_sets.merge([labels.sets]), taxonomy))
+    sets = label_sets.build(label_sets.merge([labels.sets]), taxonomy) if ensemble.task == "multilabel" else taxonomy
+    return task_of(taxonomy, sets)
 
 
 def _nothing(jobs: Jobs, job: Job) -> BadInputError:

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from services.reports.answers import NO_ANSWER, LabelAnswers, LabelColumns
-from services.reports.tasks import Category, Confusion, Sure, Task, Thresholds, Wrong, by_category
+from services.reports.task import Category, Confusion, Integer, Sure, Task, Thresholds, Wrong, by_category
 from shared.domain import intervals, label_figures
+from shared.domain.duplicates import Overrides
 from shared.domain.fits import SURE, from_plain
 from shared.domain.intervals import Accuracy, Average
 from shared.domain.label_figures import Marks
@@ -19,6 +20,7 @@ from shared.labels import Labels
 
 Bool = npt.NDArray[np.bool_]
 Int64 = npt.NDArray[np.int64]
+Float64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,8 @@ class LabelQuality:
 
 class ManyLabels(Task[LabelAnswers, LabelQuality]):
     """Every product has a set of labels."""
+
+    kinds = 3
 
     def __init__(self, taxonomy: Taxonomy, sets: LabelSets) -> None:
         """`sets` are those of the known labels."""
@@ -124,6 +128,25 @@ class ManyLabels(Task[LabelAnswers, LabelQuality]):
             macro_without=macro,
             macro_gain=macro_after - macro,
         )
+
+    def counts(self, known: Int64, probabilities: Float64, decided: Int64) -> Int64:
+        """Of all labels: answered rightly, wrongly, and missed."""
+        said = probabilities > SURE
+        said[decided >= 0] = self._sets.dense(decided[decided >= 0]) > 0
+        return label_figures.counts(said.T, self._sets.dense(known).T > 0).T
+
+    @staticmethod
+    def value(sums: Integer) -> Float64:
+        """Micro F1."""
+        return label_figures.f1(sums)
+
+    def figure(self, counts: Integer) -> Average:
+        """Micro F1."""
+        return label_figures.f1_average(counts)
+
+    def spread(self, overrides: Overrides) -> Overrides:
+        """Sets as their labels, which add up."""
+        return self._sets.spread(overrides)
 
     def names(self, known: int) -> tuple[int, ...]:
         """The ids of all labels."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from shared.domain.intervals import Accuracy
+from shared.domain.intervals import Accuracy, Average
 
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
@@ -43,10 +43,12 @@ def percent(share: float) -> str:
     return f"{value:.2g} %" if 0 < value < 0.1 else f"{value:.1f} %"
 
 
-def figure(accuracy: Accuracy) -> str:
-    """A share with its 95 % interval and n: `83.1 % (78.4-87.0 %, n = 290)`."""
+def figure(accuracy: Accuracy | Average) -> str:
+    """A share with its 95 % interval and n: `83.1 % (78.4-87.0 %, n = 290)`; another figure: `0.831 (0.784-...`."""
     if not accuracy.n:
         return "no figure (n = 0)"
+    if isinstance(accuracy, Average):
+        return f"{accuracy.mean:.3f} ({accuracy.low:.3f}-{accuracy.high:.3f}, n = {accuracy.n:,})"
     low, high = 100 * accuracy.low, 100 * accuracy.high
     return f"{percent(accuracy.share)} ({low:.1f}-{high:.1f} %, n = {accuracy.n:,})"
 

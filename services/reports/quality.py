@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn import metrics
 
 from services.reports.answers import NO_ANSWER, Answers, CategoryColumns
-from services.reports.tasks import Category, Confusion, Sure, Task, Wrong, by_category
+from services.reports.task import Category, Confusion, Integer, Sure, Task, Wrong, by_category
 from shared.domain import intervals
+from shared.domain.duplicates import Overrides
 from shared.domain.fits import SURE
 from shared.domain.intervals import Accuracy
 from shared.domain.taxonomy import Taxonomy
@@ -19,6 +19,7 @@ from shared.labels import Labels
 Bool = npt.NDArray[np.bool_]
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
+Float64 = npt.NDArray[np.float64]
 
 MATRIX_CATEGORIES = 2000
 """Cohen's kappa is left out above: scikit-learn makes several square matrices of that many rows."""
@@ -67,6 +68,8 @@ class Quality:
 
 class OneCategory(Task[Answers, Quality]):
     """Every product is of one category."""
+
+    kinds = 2
 
     def known(self, labels: Labels) -> Int64:
         """Classes."""
@@ -129,6 +132,24 @@ class OneCategory(Task[Answers, Quality]):
     def thresholds(self, known: Int64, answers: Answers, fit: Mapping[str, Any]) -> None:
         """None: there are no labels."""
 
+    def counts(self, known: Int64, probabilities: Float64, decided: Int64) -> Int64:
+        """Right, or wrong."""
+        right = known == np.where(decided >= 0, decided, probabilities.argmax(axis=1))
+        return np.column_stack([right, ~right]).astype(np.int64)
+
+    @staticmethod
+    def value(sums: Integer) -> Float64:
+        """Accuracy."""
+        return np.asarray(sums[0] / sums.sum(axis=0))
+
+    def figure(self, counts: Integer) -> Accuracy:
+        """Accuracy."""
+        return intervals.accuracy(int(counts[:, 0].sum()), len(counts))
+
+    def spread(self, overrides: Overrides) -> Overrides:
+        """The same."""
+        return overrides
+
     def names(self, known: int) -> int:
         """The category id."""
         return int(self.taxonomy.category_ids[known])
@@ -144,6 +165,8 @@ def levels(taxonomy: Taxonomy, known: Int64, said: Int32) -> tuple[Accuracy, ...
 
 
 def _macro(known: Int64, said: Int32) -> Macro:
+    from sklearn import metrics  # half a second, which comparisons and fits do not need
+
     occurring = np.unique(known)
     precision, recall, f1, _ = metrics.precision_recall_fscore_support(
         known, said, labels=occurring, average="macro", zero_division=0
@@ -152,6 +175,8 @@ def _macro(known: Int64, said: Int32) -> Macro:
 
 
 def _counted(known: Int64, answers: Answers) -> Counted:
+    from sklearn import metrics
+
     sure = answers.probability > SURE
     said = np.where(sure, answers.class_index, NO_ANSWER)
     classes = np.unique(np.r_[known, said[sure]])
@@ -164,6 +189,8 @@ def _counted(known: Int64, answers: Answers) -> Counted:
 
 def _agreement(known: Int64, said: Int32) -> tuple[float | None, float | None]:
     """Matthews' correlation and Cohen's kappa; not defined where only one class is known."""
+    from sklearn import metrics
+
     if known.min() == known.max():
         return None, None
     matthews = float(metrics.matthews_corrcoef(known, said))

@@ -9,7 +9,7 @@ import numpy as np
 from services.reports import pages, report_charts
 from services.reports.evaluation import Evaluation
 from services.reports.pictures import NOT_A_PICTURE, Thumbnails
-from services.reports.tasks import Category
+from services.reports.task import Category
 from shared.domain.intervals import Accuracy
 from shared.domain.taxonomy import Taxonomy
 from shared.packs import Manifest, read_indexes, read_manifest

@@ -10,7 +10,7 @@ from services.reports.confidence import Calibration, Coverage
 from services.reports.evaluation import Detail, Evaluation
 from services.reports.provenance import Epoch, MemberAccount
 from services.reports.quality import Quality
-from services.reports.tasks import Category
+from services.reports.task import Category
 
 _STEADY = 10  # accuracy among fewer accepted products jumps about and is not drawn
 

@@ -87,6 +87,10 @@ class Average:
             return "no figure (n=0)"
         return f"{self.mean:.4f} ({self.low:.4f} to {self.high:.4f}, n={self.n})"
 
+    def plain(self) -> dict[str, Any]:
+        """As JSON values, null where n is 0."""
+        return {"n": self.n, **{name: getattr(self, name) if self.n else None for name in ("mean", "low", "high")}}
+
 
 def average(values: Float64) -> Average:
     """The mean of one or more values; its interval is the percentiles of a bootstrap (Efron, 1979), drawn with a fixed
@@ -99,14 +103,15 @@ def average(values: Float64) -> Average:
     return Average(n, float(values.mean()), float(low), float(high))
 
 
-def statistic(counts: Int64, of: Callable[[Int64], Float64]) -> Average:
+def statistic(counts: npt.NDArray[np.integer[Any]], of: Callable[[Int64], Float64]) -> Average:
     """What `of` (int64[k, s] -> float64[s]) makes of sums of counts int64[n, k] over n products, with its interval by a
     bootstrap over products. Of two ways side by side in `counts`, and a difference, it is the paired bootstrap.
     """
-    return repeated(*np.unique(counts, axis=0, return_counts=True), of)
+    distinct, times = np.unique(counts, axis=0, return_counts=True)
+    return repeated(distinct, times, of)
 
 
-def repeated(counts: Int64, times: Int64, of: Callable[[Int64], Float64]) -> Average:
+def repeated(counts: npt.NDArray[np.integer[Any]], times: Int64, of: Callable[[Int64], Float64]) -> Average:
     """The same of products of which `times` int64[g] have the counts int64[g, k]: how often each is drawn is
     multinomial, so a bootstrap costs no more for many products than for few."""
     n = int(times.sum())

@@ -49,7 +49,7 @@ def _scores(counted: npt.NDArray[Any]) -> dict[str, Float64]:
     }
 
 
-def f1_average(by_product: Int64) -> Average:
+def f1_average(by_product: npt.NDArray[np.integer[Any]]) -> Average:
     """The micro F1 of n products (counts int64[n, 3]) with its 95 % interval, as `intervals.statistic` draws it."""
     return intervals.statistic(by_product, f1)
 

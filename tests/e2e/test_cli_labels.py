@@ -30,6 +30,7 @@ members:
   all: {model: test_resnet}
   frequent: {model: test_resnet, labels: {least: 30}, class_weights: balanced}
   rare: {model: test_resnet, labels: {most: 29}, sampling: balanced}
+views: [plain, hflip]
 combinations: {added: [frequent, rare], every: [all, frequent, rare]}
 duplicates: {images: unique, products: unique}
 """
@@ -119,6 +120,25 @@ def test_the_page_of_label_sets_is_one_file_with_every_part(shell, catalog: Cata
     assert places == sorted(places)
 
 
+def test_compare_judges_members_as_their_trainings_did(shell, catalog: Catalog, tmp_path: Path) -> None:
+    page, figures = tmp_path / "compare.html", tmp_path / "compare.csv"
+    arguments = ["--home", catalog.home, "compare", "nodes", "--dataset", "train", "--html", page, "--csv", figures]
+    code, out, err = shell(*arguments, "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    stores = wiring.stores(Settings(home=catalog.home))
+    alone = {row["name"]: row["all"] for row in found["tables"][1]["rows"]}
+    for member, run in stores.runs.version("nodes").runs.items():
+        measured = json.loads(stores.objects.read(layout.run_file(run, "metrics.json")))["holdout"]["micro"]
+        assert alone[member]["n"] == measured["n"]
+        assert alone[member]["mean"] == pytest.approx(measured["f1"], abs=0.002)
+    assert len(list(csv.DictReader(figures.read_text().splitlines()))) == sum(len(t["rows"]) for t in found["tables"])
+    assert "judged by the F1 of all labels together" in page.read_text()
+    code, out, _ = shell(*arguments[:6])
+    assert code == 0
+    assert "micro F1 of" in out
+
+
 def test_predict_answers_labels(shell, catalog: Catalog, grocery: Path) -> None:
     code, out, _ = shell("--home", catalog.home, "predict", grocery / "apple.jpg", "--ensemble", "nodes", "--json")
     assert code == 0
@@ -174,7 +194,6 @@ def test_doctor_misses_the_label_sets(shell, catalog: Catalog) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["compare", "nodes"], "compare is of one category per product"),
         (["score", "test", "--ensemble", "nodes", "--keep-scores"], "what is kept is of one category per product"),
         (["score", "test", "--ensemble", "nodes", "--duplicates", "softmax"], "softmax is of one category per product"),
         (["train", "ensembles/grocery-small.yaml", "--dataset", "train"], "use an ensemble of task: multilabel"),
