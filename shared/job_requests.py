@@ -170,8 +170,6 @@ def _not_since(reason: str, remedy: str) -> BadInputError:
 def _options(request: JobRequest, ensemble: EnsembleVersion) -> JobOptions:
     if request.chunk_images < 1:
         raise BadInputError("--chunk-images", f"{request.chunk_images} is not positive", remedy="the default is 4096")
-    if request.keep_scores and ensemble.document["task"] == "multilabel":
-        raise BadInputError("--keep-scores", "what is kept is of one category per product", remedy="leave it out")
     return JobOptions(
         image_duplicates=_policy(request.image_duplicates, ensemble, "image_duplicates", IMAGE_POLICIES),
         product_duplicates=_policy(request.product_duplicates, ensemble, "product_duplicates", PRODUCT_POLICIES),

@@ -159,7 +159,7 @@ def test_fit_says_what_it_took_and_a_fitted_version_scores(shell, catalog: Catal
     code, out, _ = shell(*fit, "--combination", "added", "--apply")
     assert code == 0
     assert "micro F1 with it" in out
-    assert shell("--home", catalog.home, "score", "test", "--ensemble", "nodes")[0] == 0
+    assert shell("--home", catalog.home, "score", "test", "--ensemble", "nodes", "--keep-scores")[0] == 0
 
 
 def test_the_gateway_shows_labels(catalog: Catalog) -> None:
@@ -194,7 +194,6 @@ def test_doctor_misses_the_label_sets(shell, catalog: Catalog) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["score", "test", "--ensemble", "nodes", "--keep-scores"], "what is kept is of one category per product"),
         (["score", "test", "--ensemble", "nodes", "--duplicates", "softmax"], "softmax is of one category per product"),
         (["train", "ensembles/grocery-small.yaml", "--dataset", "train"], "use an ensemble of task: multilabel"),
     ],

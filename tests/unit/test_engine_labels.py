@@ -25,6 +25,7 @@ from tests.engine_parts import (
     md5s,
     random_picture,
 )
+from workers.scoring import results, summaries
 from workers.scoring.chunks import Policies
 from workers.scoring.engine import Device, Engine
 from workers.vision.decode import DecodeLimits, decode
@@ -49,7 +50,9 @@ def rows(*labels: tuple[int, ...]) -> np.ndarray:
 TABLE = duplicates.build(rows((100, 103), (100, 103), (100,)), first_image([[A], [B], [B]]), md5s([A, B, B]), 4)
 
 
-def engine(means: Means, images: str = "none", products: str = "none", fit: Fit | None = None) -> Engine:
+def engine(
+    means: Means, images: str = "none", products: str = "none", fit: Fit | None = None, *, keep_scores: bool = False
+) -> Engine:
     small = replace(ensemble(("a", "b", "c"), means), task="multilabel", combinations=COMBINATIONS)
     return Engine(
         small,
@@ -61,6 +64,7 @@ def engine(means: Means, images: str = "none", products: str = "none", fit: Fit 
         settings=SETTINGS,
         fits={"all": fit or Fit()},
         sets=SETS,
+        keep_scores=keep_scores,
     )
 
 
@@ -138,3 +142,21 @@ def test_a_product_with_the_images_of_one_set_is_answered_by_exactly_this_set() 
         assert prediction.labels == ((0, 1.0), (3, 1.0))
         assert (prediction.category_id, prediction.entropy) == (100, 0.0)
     assert first.model_only["all"].labels != first.predictions["all"].labels
+
+
+def test_scores_are_kept_of_labels_and_of_what_duplicates_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(summaries, "KEPT", 3)
+    monkeypatch.setattr(results, "KEPT", 3)
+    (result,) = engine(Means(), "none", "unique", keep_scores=True).run(iter([chunk([[A, A], [C, D]])]))
+    scores = result.scores
+    assert scores is not None
+    assert scores["class_index"].shape == scores["probability"].shape == (2, 3, 3)
+    assert scores["class_index"][0].tolist() == [[0, 3, 1]] * 3
+    assert scores["probability"][0].tolist() == [[1, 1, 0]] * 3
+    for place, members in enumerate(COMBINATIONS.values()):
+        (want,) = expected([[C, D]], members, Means(), {})
+        best = np.argsort(-want, kind="stable")
+        assert scores["class_index"][1, place].tolist() == best[:3].tolist()
+        np.testing.assert_allclose(scores["probability"][1, place], want[best[:3]], atol=1e-6)
+        assert scores["rest"][1, place] == pytest.approx(want[best[3:]].sum(), abs=1e-6)
+    assert scores["rest"][0].tolist() == [0, 0, 0]

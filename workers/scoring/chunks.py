@@ -52,7 +52,7 @@ class ChunkResult:
 
     `seconds` per stage: look-up; decode, summed over threads; forward, which is everything on the device. `scores`
     where the job keeps them: product int64[p] (those with predictions), combination str[g], class_index int32[p, g, k]
-    and probability float32[p, g, k], best first, k at most 64, and rest float32[p, g], the mass of all other classes.
+    and probability float32[p, g, k], best first, k at most 64, and rest float32[p, g], the sum of all other classes.
     """
 
     key: str

@@ -34,6 +34,10 @@ class LabelSummariser:
 
     def certain(self, row: int) -> Prediction:
         """The prediction of a product that duplicates decided: exactly the labels of one set."""
-        assert self._sets is not None  # who decides has a table
-        given = self._sets.dense(np.array([row]))
+        given = self.decided(row)[None]
         return predict_labels(given, np.full_like(given, SURE), self._taxonomy, self._top_k)[0]
+
+    def decided(self, row: int) -> npt.NDArray[np.float32]:
+        """As `Summariser.decided`: 1 for each label of the set."""
+        assert self._sets is not None  # who decides has a table
+        return np.asarray(self._sets.dense(np.array([row]))[0])

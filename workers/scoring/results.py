@@ -13,10 +13,9 @@ from shared.domain.records import Prediction
 from shared.domain.taxonomy import Taxonomy
 from workers.scoring.batches import Finished
 from workers.scoring.chunks import Plan, ProductResult
-from workers.scoring.summaries import KEPT, Summarising, keep
+from workers.scoring.summaries import KEPT, Kept, Summarising, keep
 
 Predictions = Mapping[str, Prediction]
-Scores = tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]
 
 
 class Results:
@@ -34,7 +33,7 @@ class Results:
         self._summariser = summariser
         self._keep_scores = keep_scores
         self._results: dict[int, ProductResult] = {}
-        self._scores: dict[int, Scores] = {}
+        self._scores: dict[int, Kept] = {}
         index, decisions = plan.chunk.index, plan.decisions
         self._ids = index.product_id.tolist()
         by_key = decisions.product_class >= 0  # else images that all agree may give the class; -1 for none
@@ -70,7 +69,7 @@ class Results:
                 continue
             if kept is not None:
                 rows = np.arange(len(self._combinations)) * answer.shape[1] + row
-                self._scores[product] = kept.class_index[rows], kept.probability[rows]
+                self._scores[product] = kept.take(rows)
             if self._class_of[product] >= 0:
                 self._add_overridden(product, alone[row])
             elif len(with_duplicates[row]) == len(self._combinations):
@@ -86,15 +85,18 @@ class Results:
     def scores(self) -> dict[str, npt.NDArray[np.generic]]:
         """The arrays that `ChunkResult.scores` describes."""
         kept = [p for p, result in sorted(self._results.items()) if result.predictions]
-        pairs = [self._scores[product] for product in kept]
-        shape = (0, len(self._combinations), min(KEPT, self._taxonomy.classes))
-        probability = np.stack([p for _, p in pairs]) if pairs else np.zeros(shape, np.float32)
+        shape = (len(kept), len(self._combinations), min(KEPT, self._taxonomy.classes))
+        class_index, probability = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
+        rest = np.zeros(shape[:2], np.float32)
+        for place, product in enumerate(kept):
+            one = self._scores[product]
+            class_index[place], probability[place], rest[place] = one.class_index, one.probability, one.rest
         return {
             "product": self._plan.chunk.index.product_id[kept],
             "combination": np.array(self._combinations),
-            "class_index": np.stack([c for c, _ in pairs]) if pairs else np.zeros(shape, np.int32),
+            "class_index": class_index,
             "probability": probability,
-            "rest": np.maximum(1 - probability.sum(axis=2, dtype=np.float64), 0).astype(np.float32),
+            "rest": rest,
         }
 
     def _predictions(self, probabilities: torch.Tensor, sound: npt.NDArray[np.bool_]) -> Sequence[Predictions]:
@@ -124,7 +126,8 @@ class Results:
         prediction = self._summariser.certain(class_index)
         predictions = self._decided(source, dict.fromkeys(self._combinations, prediction))
         if self._keep_scores:
-            self._scores[product] = self._one_hot_scores(class_index)
+            one = keep(torch.from_numpy(self._summariser.decided(class_index))[None])
+            self._scores[product] = one.take(np.zeros(len(self._combinations), dtype=np.int64))
         self._set(product, ProductResult(self._ids[product], source, self._shares[product], predictions, alone))
 
     def _decided(self, source: str, predictions: Predictions) -> Predictions:
@@ -135,12 +138,6 @@ class Results:
             name: replace(prediction, decision=decide(self._fits[name], source, prediction))
             for name, prediction in predictions.items()
         }
-
-    def _one_hot_scores(self, class_index: int) -> Scores:
-        others = np.delete(np.arange(self._taxonomy.classes, dtype=np.int32), class_index)
-        row = np.concatenate([[class_index], others]).astype(np.int32)[:KEPT]
-        probability = (np.arange(len(row)) == 0).astype(np.float32)
-        return np.tile(row, (len(self._combinations), 1)), np.tile(probability, (len(self._combinations), 1))
 
     def _add_error(self, product: int, reason: str) -> None:
         self._set(product, ProductResult(self._ids[product], error=reason))

@@ -21,10 +21,15 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kept:
-    """The highest classes of n rows, int32[n, k], and their probabilities, float32[n, k]."""
+    """The highest classes of n rows, int32[n, k], their probabilities, float32[n, k], and the sum of all others."""
 
     class_index: npt.NDArray[np.int32]
     probability: npt.NDArray[np.float32]
+    rest: npt.NDArray[np.float32]  # float32[n]
+
+    def take(self, rows: Rows) -> "Kept":
+        """These rows."""
+        return Kept(self.class_index[rows], self.probability[rows], self.rest[rows])
 
 
 class Summarising(Protocol):
@@ -35,6 +40,9 @@ class Summarising(Protocol):
 
     def certain(self, row: int) -> Prediction:
         """The prediction of a product that duplicates decided: a class, or the row of a label set."""
+
+    def decided(self, row: int) -> npt.NDArray[np.float32]:
+        """Its probabilities float32[classes]: 1 or 0."""
 
 
 class Summariser:
@@ -75,6 +83,10 @@ class Summariser:
         """The prediction of a product that duplicates decided to be of this class."""
         return one_hot(row, self._taxonomy)
 
+    def decided(self, row: int) -> npt.NDArray[np.float32]:
+        """See `Summarising`."""
+        return np.asarray(np.arange(self._classes) == row, dtype=np.float32)
+
     def _best_node(self, precise: Tensor, node: Tensor, count: int) -> tuple[Tensor, Tensor]:
         sums = precise.new_zeros((len(precise), count)).index_add_(1, node, precise)
         return _highest(sums.to(torch.float32).clamp_max(1), 1)
@@ -83,7 +95,8 @@ class Summariser:
 def keep(probabilities: Tensor) -> Kept:
     """The `KEPT` highest classes of float32 [n, classes]."""
     index, best = _highest(probabilities, KEPT)
-    return Kept(index.to(torch.int32).cpu().numpy(), best.cpu().numpy())
+    rest = (probabilities.sum(1, dtype=torch.float64) - best.sum(1, dtype=torch.float64)).clamp_min(0)
+    return Kept(index.to(torch.int32).cpu().numpy(), best.cpu().numpy(), rest.to(torch.float32).cpu().numpy())
 
 
 def _highest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
