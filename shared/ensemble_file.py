@@ -57,6 +57,7 @@ defaults:
   class_weights: none                     # or balanced (multilabel)
   sampling: uniform                       # or balanced: rare labels more often (multilabel)
   features: computed                      # or stored: a frozen backbone runs once
+  joint: none                             # or tiled, fused: answers once for all images of a product
   images: all                             # or 2, or {least: N, most: M}: sees only products of so many images
 views: [plain, hflip]
 means: {order: [views, members, images], views: arithmetic, members: arithmetic, images: arithmetic, weights: {}}
@@ -111,6 +112,8 @@ def parse(text: str, where: str, architectures: Mapping[str, tuple[str, ...]]) -
     for name, chosen in combinations.items():
         place = top["combinations"].mapping()[name] if "combinations" in top else top["members"]
         joint_keys.check_combination([members[one] for one in chosen], place)
+    means = _means(_over(top.get("means"), table["means"]), members, task)
+    joint_keys.check_order(means.order, members.values(), top.get("means", top["members"]))
     duplicates = _over(top.get("duplicates"), table["duplicates"])
     return Ensemble(
         name=top["name"].name(),
@@ -118,7 +121,7 @@ def parse(text: str, where: str, architectures: Mapping[str, tuple[str, ...]]) -
         splits=splits,
         members=members,
         views=_views(top.get("views", table["views"])),
-        means=_means(_over(top.get("means"), table["means"]), members, task),
+        means=means,
         combinations=combinations,
         image_duplicates=_image_policy(duplicates["images"], task),
         product_duplicates=cast(ProductPolicy, duplicates["products"].choice(get_args(ProductPolicy))),

@@ -34,6 +34,7 @@ _SHARED = (
     "sampling",
     "features",
     "images",
+    "joint",
     "model",
     "split",
     "epochs",
@@ -52,14 +53,12 @@ _PLAIN = (
     "plain_epochs",
 )
 _INPUT = ("size", "fit", "interpolation", "antialias", "pad_colour", "mean", "std")
-_LATER = ("joint",)
 _NO_PHASES = ("phases", "init", "split", "model", "input", "head", "seed", "as_published")
 _MOMENTUM = next(cast(float, field.default) for field in fields(Member) if field.name == "momentum")
 
 
 def check_defaults(value: Value) -> None:
     """Refuse keys that a file's `defaults` cannot hold (a common seed would make equal members the same run)."""
-    _refuse_later(value)
     value.mapping(_SHARED)
 
 
@@ -68,18 +67,18 @@ def member(
 ) -> Member:
     """The member that `layers` describe, the first one that has a key giving its value."""
     own = layers[0]
-    _refuse_later(own)
     own.mapping(_KEYS)
     keys = _merged(layers)
     _require(("model", "epochs"), keys, own)
     init = _init(keys["init"], as_published=keys["as_published"].boolean())
+    given = _input(_merged([layer.mapping()["input"] for layer in layers if "input" in layer.mapping()]))
     epochs = keys["epochs"].integer(1, 100_000)
     batch_size = keys["batch_size"].integer(2, 2**20)
     optimizer = _optimizer(keys["optimizer"])
     return Member(
         name=name,
         model=_model(keys["model"], init, architectures),
-        input=_input(_merged([layer.mapping()["input"] for layer in layers if "input" in layer.mapping()])),
+        input=given,
         split=_split(keys.get("split"), own, splits),
         epochs=epochs,
         seed=keys["seed"].integer(0, 2**63 - 1) if "seed" in keys else default_seed(name),
@@ -105,6 +104,7 @@ def member(
         sampling=cast(Any, keys["sampling"].choice(("uniform", "balanced"))),
         features=label_keys.features(keys),
         images=joint_keys.images(keys["images"]),
+        joint=joint_keys.joint(keys, given),
     )
 
 
@@ -116,7 +116,6 @@ def phases(
     The last phase has the member's own name.
     """
     own = layers[0]
-    _refuse_later(own)
     own.mapping(_KEYS)
     steps = own.mapping()["phases"].items() if "phases" in own.mapping() else []
     if not steps:
@@ -154,6 +153,7 @@ def render(member: Member, split: str) -> dict[str, Any]:
         "labels": {key: value for key, value in asdict(member.labels).items() if value} or "all",
         **{key: getattr(member, key) for key in ("class_weights", "sampling", "features")},
         "images": joint_keys.render_images(member.images),
+        "joint": joint_keys.render_joint(member.joint),
         "init": {member.init.kind: member.init.name} if member.init.name else member.init.kind,
         "as_published": member.init.as_published,
     }
@@ -170,12 +170,6 @@ def _merged(layers: Sequence[Value]) -> dict[str, Value]:
     for layer in reversed(layers):
         merged |= layer.mapping()
     return merged
-
-
-def _refuse_later(value: Value) -> None:
-    for key, entry in value.mapping().items():
-        if key in _LATER:
-            raise entry.error(f"'{key}' is not supported by this version", "leave it out")
 
 
 def _model(value: Value, init: Init, architectures: Mapping[str, tuple[str, ...]]) -> str:

@@ -14,6 +14,7 @@ from shared.domain.ensemble import Ensemble, ImagePolicy, Means, ProductPolicy, 
 from shared.domain.errors import NotFoundError
 from shared.domain.fits import SOURCES
 from shared.domain.label_sets import LabelSets
+from shared.domain.product_images import EACH_IMAGE
 from shared.domain.records import EnsembleVersion
 from shared.holdout_scores import VIEWS, Block, Shared
 from shared.packs import read_classes, read_indexes, read_manifest, read_taxonomy
@@ -69,6 +70,11 @@ class Holdout:
         self.first_image, self.image_md5 = _whole_products(objects, version.dataset, shared.product_id)
         ranges = [ensemble.members[member].images for member in members]
         self._applies = np.stack([one.holds(np.diff(self.first_image)) for one in ranges], axis=1)
+        self._asked = _Asked(
+            self._members,
+            None if self._sets is None else self._learnt,
+            np.array([ensemble.members[member].joint == EACH_IMAGE for member in members]),
+        )
 
     @property
     def sets(self) -> LabelSets:
@@ -92,14 +98,20 @@ class Holdout:
             first, last = self.first_image[block.products.start], self.first_image[block.products.stop]
             starts = self.first_image[block.products.start : block.products.stop + 1] - first
             decisions = {policy: self._decide(policy, starts, self.image_md5[first:last]) for policy in distinct}
-            learnt = None if self._sets is None else self._learnt
-            part = Part(block, self._shared, self._members, starts, decisions, learnt, self._applies[block.products])
+            part = Part(block, self._shared, self._asked, starts, decisions, self._applies[block.products])
             if len(part.rows):
                 yield part
 
     def _decide(self, policy: Policy, first_image: Int64, image_md5: UInt64) -> Decisions:
         decisions = duplicates.decide(self._table, *policy, first_image, image_md5, None)
         return replace(decisions, overrides=self.task.spread(decisions.overrides))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Asked:
+    names: list[str]
+    learnt: Bool | None  # [members, labels], of a multilabel ensemble
+    each_image: Bool  # [members], those whose answers duplicates of images override: all but joint ones
 
 
 class Part:
@@ -109,14 +121,14 @@ class Part:
         self,
         block: Block,
         shared: Shared,
-        members: Sequence[str],
+        asked: _Asked,
         starts: Int64,
         decisions: Mapping[Policy, Decisions],
-        learnt: Bool | None,
         applies: Bool,
     ) -> None:
-        """`learnt` bool[members, labels], of a multilabel ensemble; `applies` bool[products, members]: who sees it."""
-        self._learnt = learnt
+        """`applies` bool[products, members]: who sees which."""
+        self._learnt = asked.learnt
+        self._told = asked.each_image
         lengths = np.diff(shared.first_image[block.products.start : block.products.stop + 1])
         product = np.repeat(np.arange(len(lengths)), lengths)
         decoded = ~(np.isnan(block.scores[:, :, 0, 0]) & applies[product]).any(axis=1)
@@ -124,7 +136,7 @@ class Part:
         counts = np.bincount(product, minlength=len(lengths))
         self._there = counts > 0
         self._applies = applies[self._there]
-        self._members = members
+        self._members = asked.names
         self._decisions = decisions
         self._scores = block.scores[decoded]
         self._first_image = np.append(0, np.cumsum(counts[self._there])).astype(np.int64)
@@ -139,14 +151,15 @@ class Part:
         return self._combine(self._scores, mix)
 
     def answers(self, mix: Mix, policy: Policy) -> Float64:
-        """The same, duplicate images overridden as the policy says."""
+        """The same, duplicate images overridden as the policy says, but not for joint members."""
         overrides = self._decisions[policy].overrides
         known = overrides.known[self._images]
         combined = self._combine(self._scores, mix)
         if not known.any():
             return combined
         told = self._scores.copy()
-        told[known] = _dense(self._decisions[policy], self._images[known], told.shape[-1])[:, None, None]
+        dense = _dense(self._decisions[policy], self._images[known], told.shape[-1])
+        told[np.ix_(known, self._told)] = dense[:, None, None]
         answers = self._combine(told, mix)
         if self._learnt is not None:  # no label at all is an answer
             return answers

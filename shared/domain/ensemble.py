@@ -9,7 +9,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from shared.domain.digests import digest
-from shared.domain.product_images import ImageRange
+from shared.domain.product_images import ImageRange, Joint
 
 TRAINING_VERSION = 1
 """Raised only when equal inputs would give other weights."""
@@ -153,6 +153,7 @@ class Member:
     sampling: Literal["uniform", "balanced"] = "uniform"  # balanced: pictures of rare labels are drawn more often
     features: Literal["computed", "stored"] = "computed"  # stored: the frozen backbone runs once
     images: ImageRange = field(default_factory=ImageRange)  # of the products that it sees
+    joint: Joint = field(default_factory=Joint)
     levels: tuple[float, ...] = ()  # weights of the losses of level 1 and 2, beside that of the category; empty: none
 
 
@@ -269,6 +270,7 @@ def member_from_plain(plain: Mapping[str, Any]) -> Member:
             "head": Head(**plain.get("head", {})),
             "labels": LabelRange(**plain.get("labels", {})),
             "images": ImageRange(**plain.get("images", {})),
+            "joint": Joint(**plain.get("joint", {})),
             "trains": tuple(plain.get("trains", ())),
             "levels": tuple(plain.get("levels", ())),
         }

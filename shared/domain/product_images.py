@@ -1,7 +1,11 @@
-"""What a member does with the images of one product: of how many it sees products at all."""
+"""What a member does with the images of one product: of how many it sees products at all, and whether it answers once
+for all of them.
+"""
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +28,32 @@ class ImageRange:
 
 
 EVERY_PRODUCT = ImageRange()
+
+
+JointKind = Literal["none", "tiled", "fused"]
+Fusion = Literal["gated", "maximum"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joint:
+    """How a member answers once for a product, from its first `most` images that can be decoded.
+
+    `tiled`: they stand in a square grid, each place of which is a tile of the input; places without an image have the
+    padding's colour. `fused`: of what the network says of each image, pooled, the sum through gates that the image
+    itself opens, or the maximum; a dense layer answers.
+    """
+
+    kind: JointKind = "none"
+    most: int = 4
+    by: Fusion = "gated"  # of fused
+
+    @property
+    def side(self) -> int:
+        """Tiles per side of a grid."""
+        return math.isqrt(self.most)
+
+
+EACH_IMAGE = Joint()
 
 
 def uncovered(ranges: Collection[ImageRange]) -> int:

@@ -9,7 +9,8 @@ from shared.domain import means as reference
 from shared.domain.ensemble import Mean, Means
 from shared.domain.fits import Fit
 from tests.engine_parts import CPU
-from workers.scoring.accumulate import DeviceMeans, add_in_order
+from workers.scoring.accumulate import DeviceMeans
+from workers.vision.sums import add_in_order
 
 MEMBERS = ("a", "b", "c")
 COMBINATIONS = (("b",), ("c", "a"), MEMBERS)

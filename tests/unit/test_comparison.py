@@ -1,6 +1,7 @@
 """Every row of a comparison against a loop over products that anyone can follow."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -206,3 +207,15 @@ def test_members_that_see_some_products_answer_for_those_alone(house: House) -> 
     numbers = [rows["members, networks alone", name].all.n for name in ("a", "b")]
     ids = np.unique(held.product_id)
     assert numbers == [int((ids % 2 == 0).sum()), int((ids % 2 == 1).sum())]
+
+
+def test_duplicates_of_images_do_not_touch_a_joint_member(house: House) -> None:
+    document = house.version.document
+    document["members"]["a"]["joint"] = {"kind": "tiled", "most": 4, "by": "gated"}
+    document["means"]["order"] = ["views", "images", "members"]
+    held = house.held["a"]
+    first = np.searchsorted(held.row, held.row - held.number)
+    put_scores(house.objects, "run-a", held, house.scores["a"][first])  # each image has its product's answer
+    found = {row.name: row for table in house.compare().tables for row in table.rows if table.title == "combinations"}
+    assert found["one, image duplicates"] == replace(found["one, networks alone"], name="one, image duplicates")
+    assert found["both, image duplicates"].all != found["both, networks alone"].all

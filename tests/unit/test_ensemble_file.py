@@ -157,7 +157,7 @@ REFUSED = [
     ("seed: 7", "schedule: {kind: plateu}", "line 12", "did you mean 'plateau'?"),
     ("seed: 7", "schedule: {kind: steps, rates: {2: 1}}", "line 12", "start with epoch 1"),
     ("seed: 7", "schedule: {kind: cosine, rate: -1}", "line 12", "use above 0"),
-    ("seed: 7", "joint: true", "line 12", "not supported by this version"),
+    ("seed: 7", "joint: true", "line 12", "one of none, tiled, fused"),
     ("seed: 7", "input: {size: 96, sise: 3}", "line 12", "did you mean 'size'?"),
     ("seed: 7", "input: {mean: [0.5]}", "line 12", "one number per channel"),
     ("seed: 7", "seed: 7, seed: 8", "line 12", "the key 'seed' is repeated"),

@@ -20,10 +20,11 @@ from shared.domain.product_images import EVERY_PRODUCT, ImageRange, uncovered
 from shared.holdout_scores import scores_key
 from tests.engine_parts import CPU, SETTINGS, TAXONOMY, Colours, Network, chunk, ensemble, random_picture
 from tests.unit.test_accumulate import COMBINATIONS, FIRST, IMAGES, MEMBERS, ORDERS, VIEWS, WEIGHTS
-from workers.scoring.accumulate import DeviceMeans, add_in_order
+from workers.scoring.accumulate import DeviceMeans
 from workers.scoring.chunks import Policies, ProductResult
 from workers.scoring.engine import Device, Engine
 from workers.training.dataset import divide
+from workers.vision.sums import add_in_order
 
 Bench = Any
 RANGES = st.builds(

@@ -15,6 +15,7 @@ defaults: {split: A, epochs: 8, batch_size: 32, schedule: {kind: cosine, rate: 1
 members:
   resnet18: {model: resnet18, input: {size: 96}}
   more: {model: resnet18, input: {size: 96}, %s}
+means: {order: [views, images, members]}
 """
 
 
@@ -47,6 +48,9 @@ def test_ids_of_the_first_release_still_hold() -> None:
         "trains: [head, layer4]",
         "augment: [hflip, {rotate: 10}]",
         "schedule: {kind: polynomial, rate: 1.0e-3, power: 2}",
+        "images: 1",
+        "levels: {2: 0.5}",
+        "joint: tiled",
     ],
 )
 def test_every_setting_makes_another_run_and_comes_back_from_its_definition(more: str) -> None:

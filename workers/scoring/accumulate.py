@@ -36,11 +36,13 @@ class DeviceMeans:
         device: torch.device,
         fits: Sequence[Fit] = (),
         learnt: Learnt | None = None,
+        joint: int = 0,
     ) -> None:
         """`fits`, one per combination, may give it other weights than `means` has, and a temperature.
 
         `learnt` bool[m, c] are the labels that each member of a multilabel ensemble has learnt, None of another one: a
-        label's mean is over the members that have learnt it.
+        label's mean is over the members that have learnt it. The last `joint` of the members answer once for a product:
+        images come before members then, and what those say enters after the mean over images.
         """
         self.device = device
         self.dtype = torch.float64 if device.type == "cpu" else torch.float32
@@ -62,7 +64,7 @@ class DeviceMeans:
         self._learnt = None if learnt is None else torch.from_numpy(learnt).to(device)
         self._tempered = [(g, fit.temperature) for g, fit in enumerate(fitted) if fit.temperature != 1]
         self._left = (
-            len(self._shares) if "members" in self._before else len(members),
+            len(self._shares) if "members" in self._before else len(members) - joint,
             1 if "views" in self._before else views,
         )
 
@@ -84,7 +86,7 @@ class DeviceMeans:
         return torch.zeros((self._views, images, classes), dtype=self.dtype, device=self.device)
 
     def of_images(self, outputs: Tensor, applies: Tensor | None = None) -> Tensor:
-        """What the mean over images sums: [m, v, n, c] of `enter` -> [k, n, c].
+        """What the mean over images sums: [m, v, n, c] of `enter`, without joint members -> [k, n, c].
 
         `applies` bool[m, n]: which members see the product of each image; None: all.
         """
@@ -100,15 +102,20 @@ class DeviceMeans:
             given = _voted(given)
         return _transform(given, False, self._power["images"])
 
-    def of_products(self, sums: Tensor, counts: Tensor, applies: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def of_products(
+        self, sums: Tensor, counts: Tensor, applies: Tensor | None = None, joint: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Sums [k, p, c] over counts [p] images -> probabilities float32 [g, p, c], and bool [g, p] where sound.
 
         Not sound is a product without images, one that every class is vetoed for, and one with outputs that are not
-        finite; its probabilities are 0. `applies` bool[m, p]: which members see each product; None: all.
+        finite; its probabilities are 0. `applies` bool[m, p]: which members answer for each product; None: all.
+        `joint` [j, v, p, c] of `enter`: what the joint members say of the products.
         """
         averages = sums / counts.to(self.dtype).view(1, -1, 1)
         values, logs = _inverse(averages, self._power["images"])
         values = values.view(*self._left, *sums.shape[1:])
+        if joint is not None:
+            values = torch.cat([values, self._of_joint(joint)])
         for axis in self._after:
             values, logs = self._reduce(values, logs, axis, applies)
         if self._learnt is not None:
@@ -118,6 +125,14 @@ class DeviceMeans:
             powers = probabilities[combination].to(self.dtype).pow(1 / temperature)
             probabilities[combination], _ = _normalise(powers, False)
         return probabilities, sound
+
+    def _of_joint(self, outputs: Tensor) -> Tensor:
+        """As values after the mean over images, as if every image said the same."""
+        logs = self._logs_first
+        for axis in self._before:  # there may be the views
+            outputs, logs = self._reduce(outputs, logs, axis, None)
+        power = self._power["images"]
+        return _inverse(_transform(outputs, logs, power), power)[0]
 
     def _reduce(self, values: Tensor, logs: bool, axis: str, applies: Tensor | None) -> tuple[Tensor, bool]:
         power = self._power[axis]
@@ -178,15 +193,3 @@ def _normalise(values: Tensor, logs: bool) -> tuple[Tensor, Tensor]:
     total = values.sum(-1, keepdim=True)
     sound = (total > 0) & (total < torch.inf)
     return torch.where(sound, values / total, 0.0).to(torch.float32), sound.squeeze(-1)
-
-
-def add_in_order(sums: Tensor, terms: Tensor, rows: Rows, source: Rows) -> None:
-    """Add `terms[:, source[i]]` to `sums[:, rows[i]]` for ascending i, on every device in this very order.
-
-    `rows` ascend. One pass per place within a product: inside a pass no row comes twice, so nothing depends on timing.
-    """
-    rank = np.arange(len(rows)) - np.searchsorted(rows, rows, side="left")
-    for place in range(int(rank.max(initial=-1)) + 1):
-        now = rank == place
-        target = torch.from_numpy(rows[now]).to(sums.device)
-        sums.index_add_(1, target, terms.index_select(1, torch.from_numpy(source[now]).to(sums.device)))

@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 
 from shared.domain.product_images import ImageRange
-from workers.scoring.accumulate import DeviceMeans, add_in_order
+from workers.scoring.accumulate import DeviceMeans
 from workers.scoring.ahead import Decoded
 from workers.scoring.buffers import InputBuffers
 from workers.scoring.chunks import Plan
+from workers.scoring.joint import JointNetworks, JointRows
+from workers.vision.joint import ranks
+from workers.vision.sums import add_in_order
 
 _TOGETHER = 128
 """Products that are finished together where batches are smaller: doing it costs per block as much as per product."""
@@ -52,17 +55,18 @@ class _Sums:
         add_in_order(self.sums, terms, rows, source)
         self.counts += np.bincount(rows, minlength=len(self.counts))
 
-    def averages(self, products: int, applies: Tensor | None) -> tuple[Tensor, Tensor]:
+    def averages(self, products: int, applies: Tensor | None, joint: Tensor | None) -> tuple[Tensor, Tensor]:
         """`DeviceMeans.of_products` of the first rows."""
         counts = torch.from_numpy(self.counts[:products]).to(self._means.device)
-        return self._means.of_products(self.sums[:, :products], counts, applies)
+        return self._means.of_products(self.sums[:, :products], counts, applies, joint)
 
-    def restart(self, carried: int) -> None:
-        """All rows zero, but for the first, which goes on from row `carried`."""
-        sums, count = self.sums[:, carried].clone(), self.counts[carried]
+    def restart(self, carried: int, rows: int) -> None:
+        """All rows zero, but for so many first ones, which go on from row `carried`."""
+        some = slice(carried, carried + rows)
+        sums, counts = self.sums[:, some].clone(), self.counts[some].copy()
         self.sums.zero_()
         self.counts[:] = 0
-        self.sums[:, 0], self.counts[0] = sums, count
+        self.sums[:, :rows], self.counts[:rows] = sums, counts
 
 
 class Batches:
@@ -81,8 +85,9 @@ class Batches:
         classes: int,
         on_finished: Callable[[Finished], None],
         ranges: Sequence[ImageRange] = (),
+        joint: JointNetworks | None = None,
     ) -> None:
-        """`ranges`: which products each member sees; empty: all members see all."""
+        """`ranges`: which products each member sees, joint ones last; empty: all members see all."""
         self._means = means
         self._buffers = buffers
         self._forward = forward
@@ -94,7 +99,10 @@ class Batches:
         self._products = np.array(plan.network, np.int64)[images > 0]
         self._last = np.cumsum(images[images > 0])  # places after each product's last picture
         self._applies = np.stack([one.holds(images[images > 0]) for one in ranges]) if ranges else None
-        self._rows = max(buffers.batch_images, _TOGETHER) + 1
+        # joint networks are asked for whole batches of products, so some may have to wait for others
+        self._rows = max(buffers.batch_images * (2 if joint else 1), _TOGETHER) + 1
+        self._joint = JointRows(joint, self._rows) if joint else None
+        self._joint_from, self._members = (joint.first, joint.first + len(joint.running)) if joint else (0, 0)
         self._network = _Sums(means, self._rows, classes)
         overridden = bool(self._overrides.known.any())  # else the answer is the network's, and summed once
         self._answer = _Sums(means, self._rows, classes) if overridden else self._network
@@ -138,6 +146,8 @@ class Batches:
         decoded, images = self._decoded[places], self._images[places]
         if decoded.any():
             self._buffers.fill_up(decoded)
+            if self._joint is not None:
+                self._add_to_joint(self._joint, rows[decoded], np.flatnonzero(decoded))
             terms = self._terms(rows, decoded)
             self._network.add(terms, rows[decoded], np.flatnonzero(decoded))
         else:
@@ -152,22 +162,29 @@ class Batches:
             self._answer.add(terms, rows[there], source[there])
         self._batch = self._taken
         if rows[-1] + self._buffers.batch_images >= self._rows - 1:  # the next batch may need more rows than are left
-            self._finish(int(np.searchsorted(self._last, self._taken, side="right")))
+            done = int(np.searchsorted(self._last, self._taken, side="right")) - self._finished
+            if self._joint is not None:
+                done -= done % self._buffers.batch_images
+            self._finish(self._finished + done)
 
     @torch.inference_mode()
     def _finish(self, stop: int) -> None:
         """Hand on the products before `stop`; what is summed of the next one stays."""
         products = self._products[self._finished : stop]
         if count := len(products):
-            applies = None if self._applies is None else self._on_device(self._applies[:, self._finished : stop])
-            network = answer = self._network.averages(count, applies)
+            applying = self._applying(stop)
+            applies = None if applying is None else self._on_device(applying)
+            joint = None if self._joint is None else self._joint.outputs(count)
+            network = answer = self._network.averages(count, applies, joint)
             if self._answer is not self._network:
-                answer = self._answer.averages(count, applies)
+                answer = self._answer.averages(count, applies, joint)
             counts = self._network.counts[:count].copy(), self._answer.counts[:count].copy()
             self._on_finished(Finished(products, *counts, self._reasons, *network, *answer))
-            self._network.restart(count)
-            if self._answer is not self._network:
-                self._answer.restart(count)
+            begun = int(np.searchsorted(self._last, self._taken, side="left")) + 1 - stop
+            for held in {self._network, self._answer}:
+                held.restart(count, begun)
+            if self._joint is not None:
+                self._joint.keep(count, begun)
             self._finished = stop
 
     def _terms(self, rows: Rows, decoded: Bool) -> Tensor:
@@ -178,6 +195,19 @@ class Batches:
         applies[:, : len(rows)] = self._applies[:, rows + self._finished]
         needed = [bool(row.any()) for row in applies[:, : len(rows)][:, decoded]]
         return self._means.of_images(self._forward(self._buffers, needed), self._on_device(applies))
+
+    def _add_to_joint(self, joint: JointRows, rows: Rows, source: Rows) -> None:
+        """Pictures in these rows of the buffers are of the products in `rows`: the next ones that can be decoded."""
+        joint.add(self._buffers, source, rows, self._network.counts[rows] + ranks(rows))
+
+    def _applying(self, stop: int) -> Bool | None:
+        """Which members answer for the products before `stop`: joint ones where some image could be decoded."""
+        applies = None if self._applies is None else self._applies[:, self._finished : stop]
+        if self._joint is not None:
+            count = stop - self._finished
+            applies = np.ones((self._members, count), np.bool_) if applies is None else applies.copy()
+            applies[self._joint_from :] &= self._network.counts[:count] > 0
+        return applies
 
     def _on_device(self, flags: Bool) -> Tensor:
         return torch.from_numpy(flags).to(self._means.device)

@@ -17,7 +17,7 @@ from shared.domain.duplicates import DuplicateTable
 from shared.domain.ensemble import Ensemble, Input
 from shared.domain.fits import Fit
 from shared.domain.label_sets import Classes, LabelSets
-from shared.domain.product_images import EVERY_PRODUCT
+from shared.domain.product_images import EACH_IMAGE, EVERY_PRODUCT
 from shared.domain.taxonomy import Taxonomy
 from shared.packs import NO_CATEGORY, PackIndex
 from shared.ports import Clock
@@ -27,12 +27,14 @@ from workers.scoring.ahead import Bounds, DecodeAhead, Decoded
 from workers.scoring.batches import Batches
 from workers.scoring.buffers import InputBuffers
 from workers.scoring.chunks import ChunkInput, ChunkResult, Plan, Policies, ProductResult, plan
+from workers.scoring.joint import JointNetworks
 from workers.scoring.labels import LabelSummariser
 from workers.scoring.results import Results
 from workers.scoring.summaries import Summariser, Summarising
 from workers.vision.decode import DecodeLimits
 from workers.vision.devices import DeviceTooSmallError, cores, device_memory, out_of_memory, resolve_precision
 from workers.vision.forward import logits
+from workers.vision.joint import Running
 
 __all__ = ["ChunkInput", "ChunkResult", "Device", "Engine", "Network", "Policies", "ProductResult"]
 
@@ -97,11 +99,14 @@ class Engine:
     ) -> None:
         """`sets` are what the table of a multilabel ensemble counts."""
         members = [name for name in ensemble.members if any(name in c for c in ensemble.combinations.values())]
+        members.sort(key=lambda name: ensemble.members[name].joint != EACH_IMAGE)  # joint ones last
         self.device = on.device
         self.precision = resolve_precision(on.precision, on.device)
         self.on_halved = on_halved
         self.on_batch: Callable[[], None] = _nothing
         self._networks = [networks[name] for name in members]
+        joint = [one for name in members if (one := ensemble.members[name].joint) != EACH_IMAGE]
+        self._each_image = self._networks[: len(members) - len(joint)]
         ranges = [ensemble.members[name].images for name in members]
         self._ranges = ranges if any(one != EVERY_PRODUCT for one in ranges) else ()
         self._views = [views.parse(name) for name in ensemble.views]
@@ -110,7 +115,14 @@ class Engine:
         self._fits = {name: (fits or {}).get(name, Fit()) for name in self._combinations}
         fitted = list(self._fits.values())
         learnt = _learnt(self._networks, taxonomy.classes) if ensemble.task == "multilabel" else None
-        self._means = DeviceMeans(ensemble.means, members, combined, len(self._views), on.device, fitted, learnt)
+        self._means = DeviceMeans(
+            ensemble.means, members, combined, len(self._views), on.device, fitted, learnt, len(joint)
+        )
+        running = [
+            Running(network.module, how, network.input, on.device, self.precision)
+            for network, how in zip(self._networks[len(self._each_image) :], joint, strict=True)
+        ]
+        self._joint = JointNetworks(running, self._views, self._means, len(self._each_image)) if joint else None
         self._taxonomy = taxonomy
         self._classes: Classes = sets or taxonomy
         self._table = table
@@ -225,12 +237,16 @@ class Engine:
         buffers = self._buffers_of(self.batch_images)
         buffers.fill_up(np.zeros(self.batch_images, np.bool_))
         self._means.of_images(self._forward(buffers, None))
+        if self._joint is not None:
+            self._joint.at(self.batch_images).run_empty_batch(buffers)
 
     def _buffers_of(self, batch_images: int) -> InputBuffers:
         """Buffers of this shape; those of the last shape as they are."""
         if self._buffers is None or self._buffers.batch_images != batch_images:
             self._buffers = None  # their memory is free before there are others
-            inputs = (network.input for network in self._networks)
+            inputs = [network.input for network in self._each_image]
+            if self._joint is not None:
+                inputs += self._joint.inputs
             self._buffers = InputBuffers(inputs, batch_images, self.device)
         return self._buffers
 
@@ -239,7 +255,14 @@ class Engine:
         results = Results(chunk_plan, self._taxonomy, self._fits, self._summariser, self._keep_scores)
         buffers = self._buffers_of(batch_images)
         batches = Batches(
-            chunk_plan, self._means, buffers, self._forward, self._taxonomy.classes, results.add, self._ranges
+            chunk_plan,
+            self._means,
+            buffers,
+            self._forward,
+            self._taxonomy.classes,
+            results.add,
+            self._ranges,
+            None if self._joint is None else self._joint.at(batch_images),
         )
         waiting = decoding = 0.0
         asked = self._clock()
@@ -271,7 +294,7 @@ class Engine:
     def _forward(self, buffers: InputBuffers, needed: Sequence[bool] | None) -> Tensor:
         self.on_batch()
         outputs: list[Tensor] = []
-        for place, network in enumerate(self._networks):
+        for place, network in enumerate(self._each_image):
             if needed is not None and not needed[place]:
                 outputs.append(self._means.nothing(buffers.batch_images, self._taxonomy.classes))
                 continue
@@ -283,6 +306,8 @@ class Engine:
                 for spec in self._views
             ]
             outputs.append(torch.stack(of_views))
+        if not outputs:  # all members are joint
+            return self._means.nothing(buffers.batch_images, self._taxonomy.classes)[None][:0]
         return torch.stack(outputs)
 
 

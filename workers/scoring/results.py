@@ -80,7 +80,7 @@ class Results:
             elif of_network[row]:
                 self._add_error(product, "the networks' output is not finite")
             else:
-                self._add_error(product, "its duplicates contradict each other and no image of it can be decoded")
+                self._add_error(product, "no image of it can be decoded, and its duplicates decide nothing")
 
     def scores(self) -> dict[str, npt.NDArray[np.generic]]:
         """The arrays that `ChunkResult.scores` describes."""

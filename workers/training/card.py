@@ -10,6 +10,7 @@ import resource
 import statistics
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -23,16 +24,20 @@ from torch.utils.flop_counter import FlopCounterMode
 from shared import layout
 from shared.domain import views
 from shared.domain.ensemble import Member
+from shared.domain.product_images import EACH_IMAGE
 from shared.domain.records import SCHEMA
 from shared.holdout_scores import VIEWS, file_starts, scores_key
 from shared.ports import Clock, Objects
 from workers.training import figures
+from workers.training.answering import probabilities_of, whole_products
 from workers.training.dataset import Parts
+from workers.training.device import Device
 from workers.training.objectives import Objective, OneCategory
 from workers.training.pictures import PictureSource
 from workers.training.preemption import PreemptedError
 from workers.vision.devices import DTYPES, UnsupportedPrecisionError, out_of_memory, resolve_precision
-from workers.vision.forward import forward_probabilities, logits
+from workers.vision.forward import logits
+from workers.vision.joint import grouped
 from workers.vision.model import LoadedMember, load_member
 
 MOST_IMAGES = 2000
@@ -97,7 +102,8 @@ class MemberCard:
         Speed: medians of forward passes over resized pictures, on this device, every precision and batch in turn.
         Memory: on a GPU what weights and one pass of the larger batch take (`device`), else the most that this process
         ever held, training included (`process`). Accuracy: per image of the holdout, plain view, on the same images in
-        every precision.
+        every precision. A picture of a joint member is a product: a grid of tiles, or one with a single image; each
+        image counts as right where its product is.
         """
         held_before = torch.cuda.memory_allocated(self._device) if self._device.type == "cuda" else 0
         with torch.random.fork_rng(range(torch.cuda.device_count())):
@@ -222,18 +228,21 @@ class MemberCard:
         most = min(MOST_IMAGES, max(1, int(_ACCURACY_SECONDS / cost))) if cost else MOST_IMAGES
         rows, own = self._scored(parts, most)
         right = {self._own: own} | {precision: np.zeros(len(rows), np.bool_) for precision in others}
-        for batch in source.batches(rows[at : at + _READ_IMAGES] for at in range(0, len(rows), _READ_IMAGES)):
+        product_id = parts.held_out.product_id
+        for batch in source.batches(rows[some] for some in whole_products(product_id[rows], _READ_IMAGES)):
             for precision in others:
                 self._heed()
-                probabilities = forward_probabilities(
+                if not batch.pictures:
+                    continue
+                probabilities = probabilities_of(
+                    replace(self._member, input=loaded.input),
                     loaded.module,
                     batch.pictures,
-                    loaded.input,
+                    product_id[batch.rows],
                     [_PLAIN],
-                    device=self._device,
-                    precision=precision,
-                    batch_images=batches[precision],
-                    probabilities=self._objective.probabilities,
+                    Device(self._device, precision),
+                    batches[precision],
+                    self._objective.probabilities,
                 )
                 truth = parts.held_out.class_index[batch.rows]
                 right[precision][np.searchsorted(rows, batch.rows)] = self._objective.right(probabilities[:, 0], truth)
@@ -251,6 +260,10 @@ class MemberCard:
             rows = np.r_[rows, usable + starts[number]]
             right = np.r_[right, self._objective.right(plain[usable], truth)]
         kept = _spread(len(rows), most)
+        if self._member.joint != EACH_IMAGE:  # it looks at all images of a product
+            first, product = grouped(parts.held_out.product_id[rows])
+            chosen = _spread(len(first), max(1, most * len(first) // max(1, len(rows))))
+            kept = np.flatnonzero(np.isin(product, chosen))
         return rows[kept], right[kept]
 
 

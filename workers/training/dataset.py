@@ -42,8 +42,8 @@ class Images:
         joined = (np.concatenate([getattr(self, name), getattr(other, name)]) for name in _PER_IMAGE)
         return Images(self.pack_keys, *joined)
 
-    def take(self, keep: Bool) -> "Images":
-        """The images where `keep` (bool[k]) holds."""
+    def take(self, keep: Bool | Int64) -> "Images":
+        """The images where `keep` (bool[k]) holds, or those of these rows (int64[n])."""
         return Images(self.pack_keys, *(getattr(self, name)[keep] for name in _PER_IMAGE))
 
 

@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+
+Int64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,8 +17,9 @@ class Device:
     device: torch.device
     precision: str
 
-    def forward(self, module: nn.Module, batch: Tensor) -> Tensor:
-        """Logits float32 [n, classes] of normalised pictures."""
+    def forward(self, module: nn.Module, batch: Tensor, product: Int64 | None = None) -> Tensor:
+        """Logits float32 [n, classes] of normalised pictures, or of the products that `product` says they are of."""
+        given = (batch,) if product is None else (batch, torch.from_numpy(product).to(batch.device))
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-            logits: Tensor = module(batch)
+            logits: Tensor = module(*given)
         return logits.float()

@@ -125,7 +125,9 @@ def _of(
     return np.full((len(rows), 1), np.nan, dtype=np.float16) if found is None else found
 
 
-def answers(module: nn.Module, batch: PictureBatch, device: Device) -> Tensor:
-    """Logits float32 [n, classes] of a network's head, of stored features."""
+def answers(module: nn.Module, batch: PictureBatch, device: Device, product: Int64 | None = None) -> Tensor:
+    """Logits float32 [n, classes] of a network's head, of stored features; or of products, see `Device.forward`."""
     features = torch.stack(batch.pictures).to(device.device, torch.float32)
-    return device.forward(module.get_submodule("head"), features[:, :, None, None])  # a map that is pooled already
+    return device.forward(
+        module.get_submodule("head"), features[:, :, None, None], product
+    )  # a map that is pooled already

@@ -12,16 +12,17 @@ from torch import nn
 from shared import layout
 from shared.domain import views
 from shared.domain.ensemble import Member
+from shared.domain.product_images import EACH_IMAGE
 from shared.holdout_scores import VIEWS, file_starts, scores_key
 from shared.ports import Objects
 from workers.training import figures
+from workers.training.answering import probabilities_of, whole_products
 from workers.training.dataset import Parts
 from workers.training.device import Device
 from workers.training.label_figures import HoldoutTally
 from workers.training.objectives import ManyLabels, Objective, OneCategory
 from workers.training.pictures import PictureSource
 from workers.training.preemption import PreemptedError
-from workers.vision.forward import forward_probabilities
 
 _BATCH_IMAGES = 128
 
@@ -88,21 +89,24 @@ class HoldoutScorer:
 
     def _score(self, module: nn.Module, source: PictureSource, rows: Int64, classes: int) -> Scores:
         seen = rows[self._parts.applies[rows]]
-        batches = (seen[i : i + _BATCH_IMAGES] for i in range(0, len(seen), _BATCH_IMAGES))
+        product_id = self._parts.held_out.product_id
+        batches = [seen[i : i + _BATCH_IMAGES] for i in range(0, len(seen), _BATCH_IMAGES)]
+        if self._member.joint != EACH_IMAGE:
+            batches = [seen[some] for some in whole_products(product_id[seen], _BATCH_IMAGES)]
         out = np.full((len(rows), len(VIEWS), classes), np.nan, dtype=np.float16)
         for batch in source.batches(batches):
             if self._preempted():
                 raise PreemptedError
             if batch.pictures:
-                out[batch.rows - rows[0]] = forward_probabilities(
+                out[batch.rows - rows[0]] = probabilities_of(
+                    self._member,
                     module,
                     batch.pictures,
-                    self._member.input,
+                    product_id[batch.rows],
                     [views.parse(name) for name in VIEWS],
-                    device=self._device.device,
-                    precision=self._device.precision,
-                    batch_images=_BATCH_IMAGES,
-                    probabilities=self._objective.probabilities,
+                    self._device,
+                    _BATCH_IMAGES,
+                    self._objective.probabilities,
                 )
         return out
 

@@ -60,7 +60,7 @@ def network(objects: Objects, member: Member, parent: str, classes: int, beside:
 
 def _built(member: Member, classes: int) -> nn.Module:
     try:
-        return model.build(member.model, classes, member.input.size, member.head)
+        return model.build(member.model, classes, member.input.size, member.head, member.joint)
     except (RuntimeError, ValueError, AssertionError) as error:
         raise BadInputError(
             f"member {member.name}", f"timm cannot build '{member.model}': {error}", remedy="use another network"
@@ -95,7 +95,7 @@ def _stored(objects: Objects, key: str, member: str) -> Mapping[str, Tensor]:
 
 def _pretrained(member: Member, classes: int) -> nn.Module:
     try:
-        return model.build(member.model, classes, member.input.size, member.head, pretrained=True)
+        return model.build(member.model, classes, member.input.size, member.head, member.joint, pretrained=True)
     except Exception as error:  # timm's download raises whatever its client libraries do
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise BadInputError(

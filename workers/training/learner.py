@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from shared.domain.digests import seed_of
 from shared.domain.ensemble import Member
+from shared.domain.product_images import EACH_IMAGE
 from workers.training import features, optimizers
 from workers.training.augment import EpochAugmentation
 from workers.training.averaging import average_of
@@ -17,6 +19,7 @@ from workers.training.pictures import PictureBatch
 from workers.training.ranks import ALONE, Ranks
 from workers.vision import preprocessing
 from workers.vision.heads import train_mode
+from workers.vision.joint import grouped, picture_input, tiled
 
 
 class Learner:
@@ -30,16 +33,18 @@ class Learner:
         class_index: Int64,
         ranks: Ranks = ALONE,
         objective: Objective | None = None,
+        product_id: Int64 | None = None,
     ) -> None:
         """`member` is resolved, `module` on the device; `class_index` int64[k] are the classes of the images.
 
-        `objective` None: one category.
+        `objective` None: one category. A joint member needs `product_id` int64[k] of the images.
         """
         self._member = member
         self._module = module
         self._device = device
         self.objective = objective or OneCategory(member.label_smoothing)
         self._targets = torch.from_numpy(class_index)
+        self._product_id = product_id if member.joint != EACH_IMAGE else None
         self._optimizer = optimizers.optimizer_of(member, module)
         self._average = average_of(member, module)
         self._ranks = ranks
@@ -51,10 +56,10 @@ class Learner:
         return self._module if self._average is None else self._average.module
 
     def learn(
-        self, parts: Iterable[PictureBatch], images: int, augmentation: EpochAugmentation, *, step: int, rate: float
+        self, parts: Iterable[PictureBatch], units: int, augmentation: EpochAugmentation, *, step: int, rate: float
     ) -> None:
-        """One step (from 0) on a batch of `images`, some of which could perhaps not be decoded; `parts` are this
-        rank's of them.
+        """One step (from 0) on a batch of `units`, images or products, some of which could perhaps not be decoded;
+        `parts` are this rank's of them.
 
         The gradient is that of the mean loss over the whole batch, however many parts it comes in; only one part is
         on the device at a time. Batch norm sees a part at a time: its statistics are those of parts. What depends on
@@ -68,15 +73,16 @@ class Learner:
         self._optimizer.zero_grad(set_to_none=True)
         own, sums = 0, torch.zeros_like(self._sums)
         for part in parts:
-            if len(part.rows) > 1:  # batch norm cannot learn from one picture
-                own += len(part.rows)
-                sums += self._backward(part, augmentation, images)
+            first, product = self._grouped(part.rows)
+            if len(first) > 1:  # batch norm cannot learn from one picture
+                own += len(first)
+                sums += self._backward(part, first, product, augmentation, units)
         learnt = sum(self._ranks.gathered(own))
         if not learnt:
             return
         self._add_up(sums)
-        if not self._whole and learnt < images:
-            self._scale_gradients(images / learnt)
+        if not self._whole and learnt < units:
+            self._scale_gradients(units / learnt)
         if self._member.clip_norm:
             nn.utils.clip_grad_norm_(self._module.parameters(), self._member.clip_norm)
         self._optimizer.step()
@@ -109,23 +115,32 @@ class Learner:
         """Whether a batch is one part."""
         return self._member.accumulate * self._ranks.count == 1
 
-    def _backward(self, part: PictureBatch, augmentation: EpochAugmentation, images: int) -> Tensor:
+    def _grouped(self, rows: Int64) -> tuple[Int64, Int64 | None]:
+        """Which of these images are the first ones of their units, and of a joint member the product of each."""
+        return (np.arange(len(rows)), None) if self._product_id is None else grouped(self._product_id[rows])
+
+    def _backward(
+        self, part: PictureBatch, first: Int64, product: Int64 | None, augmentation: EpochAugmentation, units: int
+    ) -> Tensor:
         """What `take_sums` sums up, of a part."""
         device = self._device.device
-        targets = self._targets[torch.from_numpy(part.rows)].to(device, non_blocking=True)
-        logits = self._logits(part, augmentation)
+        targets = self._targets[torch.from_numpy(part.rows[first])].to(device, non_blocking=True)
+        logits = self._logits(part, product, augmentation)
         loss = self.objective.loss(logits, targets)
-        torch.autograd.backward(loss if self._whole else loss * (len(targets) / images))
+        torch.autograd.backward(loss if self._whole else loss * (len(targets) / units))
         with torch.no_grad():
             return torch.stack([loss.double() * len(targets), *self.objective.counts(logits, targets)])
 
-    def _logits(self, part: PictureBatch, augmentation: EpochAugmentation) -> Tensor:
+    def _logits(self, part: PictureBatch, product: Int64 | None, augmentation: EpochAugmentation) -> Tensor:
         member = self._member
         if member.features == "stored":
-            return features.answers(self._module, part, self._device)
-        pictures = preprocessing.resize(part.pictures, member.input, self._device.device)
-        pictures = preprocessing.normalise(augmentation.apply(pictures, part.rows), member.input.mean, member.input.std)
-        return self._device.forward(self._module, pictures)
+            return features.answers(self._module, part, self._device, product)
+        pictures = preprocessing.resize(part.pictures, picture_input(member.input, member.joint), self._device.device)
+        pictures = augmentation.apply(pictures, part.rows)
+        if product is not None and member.joint.kind == "tiled":
+            pictures, product = tiled(pictures, product, member.input, member.joint), None
+        pictures = preprocessing.normalise(pictures, member.input.mean, member.input.std)
+        return self._device.forward(self._module, pictures, product)
 
     def _add_up(self, sums: Tensor) -> None:
         """Gradients and `sums` over all ranks. Not torch's DistributedDataParallel: it waits for a gradient of every

@@ -21,6 +21,7 @@ from workers.training.preemption import PreemptedError
 from workers.training.ranks import Ranks
 from workers.training.rates import Rates
 from workers.training.stopping import EarlyStopping
+from workers.training.units import Units
 from workers.training.watch import Watch
 
 LOG_STEPS = 50
@@ -46,9 +47,11 @@ class Trainer:
         draw: Float64 | None = None,
     ) -> None:
         """`member` is resolved; rows of `source` are those of `images`. Batches that do not fill up are left out (other
-        images in every epoch), unless there is only one. `draw`: how often to draw each image, else each comes once."""
+        images in every epoch), unless there is only one. `draw`: how often to draw each image, else each comes once. A
+        joint member learns from products: a batch, an epoch and its figures are of those."""
         self._member = member
         self._images = images
+        self._units = Units(images, member.joint)
         self._source = source
         self._learner = learner
         self._watch = watch
@@ -59,7 +62,7 @@ class Trainer:
         self._clock = clock
         self._ranks = ranks
         self._draw = draw
-        self.steps_per_epoch = max(1, len(images) // member.batch_size)
+        self.steps_per_epoch = max(1, len(self._units) // member.batch_size)
         self._rates = Rates(member.schedule, steps_per_epoch=self.steps_per_epoch, epochs=member.epochs)
         self._stopping = EarlyStopping(member.early_stopping)
         self._pace = Pace(clock)
@@ -98,17 +101,17 @@ class Trainer:
 
     def _rest_of_epoch(self, counters: Counters) -> None:
         epoch, size = counters.epochs, self._member.batch_size
-        order = epoch_order(self._images, self._member.seed, epoch)
+        order = epoch_order(self._units.heads, self._member.seed, epoch)
         if self._draw is not None:
-            order = drawn_order(self._images, self._member.seed, epoch, self._draw)
+            order = drawn_order(self._units.heads, self._member.seed, epoch, self._draw[self._units.first])
         augmentation = self._augmentation(epoch)
         first = counters.step - epoch * self.steps_per_epoch
         batches = [order[i * size : (i + 1) * size] for i in range(first, self.steps_per_epoch)]
-        pictures = self._source.batches(part for rows in batches for part in self._parts(rows))
-        for rows in batches:
-            parts = Noted(islice(pictures, len(self._parts(rows))))
+        pictures = self._source.batches(self._units.rows(part) for units in batches for part in self._parts(units))
+        for units in batches:
+            parts = Noted(islice(pictures, len(self._parts(units))), self._units.count)
             rate = self._rates.of(counters.step)
-            self._learner.learn(parts, len(rows), augmentation, step=counters.step, rate=rate)
+            self._learner.learn(parts, len(units), augmentation, step=counters.step, rate=rate)
             self._count_in(parts, counters)
             counters.step += 1
             if counters.step % self.steps_per_epoch:
@@ -119,16 +122,16 @@ class Trainer:
         augment = member.augment if epoch < member.epochs - member.plain_epochs else ()
         return EpochAugmentation(augment, self._images, member.seed, epoch, fill=member.input.pad_colour)
 
-    def _parts(self, rows: Int64) -> Sequence[Int64]:
+    def _parts(self, units: Int64) -> Sequence[Int64]:
         """What of a batch is decoded and goes through the network at a time, here."""
         size = self._member.batch_size // (self._member.accumulate * self._ranks.count)
-        return self._ranks.share([rows[start : start + size] for start in range(0, len(rows), size)])
+        return self._ranks.share([units[start : start + size] for start in range(0, len(units), size)])
 
     def _count_in(self, parts: Noted, counters: Counters) -> None:
-        for seen, undecodable in self._ranks.gathered((parts.seen, parts.undecodable)):
+        for units, seen, undecodable in self._ranks.gathered((parts.units, parts.seen, parts.undecodable)):
             for row, reason in undecodable.items():
                 counters.undecodable[int(self._images.row[row])] = reason
-            counters.seen += seen
+            counters.seen += units
             self._pace.add(seen)
 
     def _between_steps(self, counters: Counters) -> None:
@@ -213,7 +216,8 @@ class Trainer:
         rate = self._pace.rate()
         epochs = counters.epochs if counters.stopped else self._member.epochs
         steps = epochs * self.steps_per_epoch
-        left = (steps - counters.step) * min(self._member.batch_size, len(self._images))
+        share = min(self._member.batch_size, len(self._units)) / len(self._units)  # of an epoch, in a step
+        left = (steps - counters.step) * share * len(self._images)
         self._journal.progress(
             {
                 "stage": "training",

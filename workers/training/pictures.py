@@ -3,7 +3,7 @@
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -29,22 +29,26 @@ class PictureBatch:
     pictures: list[torch.Tensor]  # n of uint8 [h, w, 3]
     undecodable: dict[int, str]  # the other rows, with the reason
 
-    def take(self, some: slice) -> "PictureBatch":
+    def take(self, some: Rows) -> "PictureBatch":
         """These of the decoded ones."""
-        return PictureBatch(self.rows[some], self.pictures[some], {})
+        return PictureBatch(self.rows[some], [self.pictures[place] for place in some.tolist()], {})
 
 
 class Noted:
     """The parts of a batch as they go by, and what they were."""
 
-    def __init__(self, parts: Iterable[PictureBatch]) -> None:
+    def __init__(self, parts: Iterable[PictureBatch], count: Callable[[Rows], int]) -> None:
+        """`count` says how many units rows are of (`workers.training.units`)."""
         self._parts = parts
+        self._count = count
+        self.units = 0  # of which an image could be decoded
         self.seen = 0  # images that could be decoded
         self.undecodable: dict[int, str] = {}  # the others by their rows, with the reason
 
     def __iter__(self) -> Iterator[PictureBatch]:
         for part in self._parts:
             self.seen += len(part.rows)
+            self.units += self._count(part.rows)
             self.undecodable |= part.undecodable
             yield part
 

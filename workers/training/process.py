@@ -170,7 +170,9 @@ def _train(
     around: Surroundings,
 ) -> tuple[nn.Module, Counters]:
     member, training = order.member, parts.training
-    learner = Learner(member, module, order.device, training.class_index, around.ranks, task.objective)
+    learner = Learner(
+        member, module, order.device, training.class_index, around.ranks, task.objective, training.product_id
+    )
     with _training_source(order, training.followed_by(parts.watch), module, journal, around) as source:  # one for both
         trainer = Trainer(
             member,

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from shared.domain import views
 from shared.domain.ensemble import Member
+from shared.domain.product_images import EACH_IMAGE
 from workers.training import features, figures
+from workers.training.answering import running, whole_products
 from workers.training.dataset import Images
 from workers.training.device import Device
 from workers.training.label_figures import WatchTally
@@ -19,6 +21,7 @@ from workers.training.objectives import ManyLabels, Objective, OneCategory
 from workers.training.pictures import PictureBatch, Source
 from workers.training.preemption import PreemptedError
 from workers.vision.forward import logits
+from workers.vision.joint import grouped, joint_logits, ranks
 from workers.vision.preprocessing import resize
 
 _BATCH_IMAGES = 128
@@ -74,33 +77,41 @@ class Watch:
         return tally.figures()
 
     def _batches(self) -> Iterator[Int64]:
-        """Rows of whole products, which lie together in dump order: full batches, unless one product is larger."""
-        product_id = self._images.product_id
-        ends = np.flatnonzero(np.r_[product_id[1:] != product_id[:-1], True][: len(product_id)]) + 1
-        start = 0
-        while start < len(product_id):
-            full = int(np.searchsorted(ends, start + _BATCH_IMAGES, side="right"))
-            beyond = int(np.searchsorted(ends, start, side="right"))
-            end = int(ends[max(full - 1, beyond)])
-            yield np.arange(start, end) + self._first
-            start = end
+        """Rows of whole products, which lie together in dump order."""
+        for some in whole_products(self._images.product_id, _BATCH_IMAGES):
+            yield np.arange(some.start, some.stop) + self._first
 
     @torch.inference_mode()
     def _forward(self, module: nn.Module, batch: PictureBatch, truth: Int64) -> tuple[Float32, Float32]:
         """Probabilities float32 [n, classes] and losses float32 [n]."""
         given, where = self._member.input, self._device
         probabilities, losses = [], []
+        if self._member.joint != EACH_IMAGE:
+            return self._of_products(module, batch, truth)
         for start in range(0, len(batch.pictures), _BATCH_IMAGES):
-            some = slice(start, start + _BATCH_IMAGES)
+            some = np.arange(start, min(start + _BATCH_IMAGES, len(batch.pictures)))
+            part = batch.take(some)
             if self._member.features == "stored":
-                found: Tensor = features.answers(module, batch.take(some), where)
+                found: Tensor = features.answers(module, part, where)
             else:
-                pictures = resize(batch.pictures[some], given, where.device)
+                pictures = resize(part.pictures, given, where.device)
                 found = logits(module, pictures, _PLAIN, given, where.precision)
             targets = torch.from_numpy(truth[some]).to(where.device)
             losses.append(self._objective.losses(found, targets).cpu().numpy())
             probabilities.append(self._objective.probabilities(found).cpu().numpy())
         return np.concatenate(probabilities), np.concatenate(losses)
+
+    def _of_products(self, module: nn.Module, batch: PictureBatch, truth: Int64) -> tuple[Float32, Float32]:
+        """The same of a joint member: of each image what is said of its product."""
+        first, product = grouped(self._images.product_id[batch.rows - self._first])
+        if self._member.features == "stored":
+            some = ranks(product) < self._member.joint.most
+            found = features.answers(module, batch.take(np.flatnonzero(some)), self._device, product[some])
+        else:
+            of = running(self._member, module, self._device, _BATCH_IMAGES)
+            (found,) = joint_logits(of, batch.pictures, product, [_PLAIN])
+        losses = self._objective.losses(found, torch.from_numpy(truth[first]).to(self._device.device))
+        return self._objective.probabilities(found).cpu().numpy()[product], losses.cpu().numpy()[product]
 
 
 class Tally:

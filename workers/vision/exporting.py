@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from shared import settings, wiring
 from shared.domain.errors import BadInputError, ShelverError
+from shared.domain.product_images import EACH_IMAGE
 from shared.domain.taxonomy import Taxonomy
 from shared.packs import read_manifest, read_taxonomy
 from shared.ports import Objects
@@ -92,12 +93,17 @@ def render(member: LoadedMember, description: dict[str, Any], form: str) -> byte
 
 
 def export(objects: Objects, run: str, dataset: str, form: str) -> bytes:
-    """A complete run on `dataset` as a file. Raises NotFoundError, and BadInputError for other categories."""
+    """A complete run on `dataset` as a file. Raises NotFoundError, and BadInputError for other categories and for
+    joint members.
+    """
     member = load_member(objects, run, torch.device("cpu"))
     taxonomy = read_taxonomy(objects, dataset)
     if member.taxonomy != taxonomy.fingerprint:
         reason = f"the category table of dataset '{dataset}' is another one than when it was trained"
         raise BadInputError(f"run {run}", reason, remedy="train again")
+    if member.joint != EACH_IMAGE:
+        reason = f"'{member.name}' answers for all images of a product, and what is exported takes one picture"
+        raise BadInputError(f"run {run}", reason, remedy="export a member without joint")
     multilabel = read_manifest(objects, dataset).label_sets > 0
     return render(member, describe(run, member, taxonomy, multilabel=multilabel), form)
 

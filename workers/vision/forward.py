@@ -15,7 +15,12 @@ from workers.vision.preprocessing import normalise, resize, view
 
 @torch.inference_mode()
 def logits(
-    module: nn.Module, batch: Tensor, spec: ViewSpec, given: Input, precision: str, inputs: Tensor | None = None
+    module: Callable[[Tensor], Tensor],
+    batch: Tensor,
+    spec: ViewSpec,
+    given: Input,
+    precision: str,
+    inputs: Tensor | None = None,
 ) -> Tensor:
     """float32 [n, classes] of resized pictures [n, 3, size, size] in 0..255, computed in the resolved `precision`.
 
@@ -25,7 +30,7 @@ def logits(
     seen = view(batch, spec, given)
     inputs = normalise(seen, given.mean, given.std, inputs) if given.mean else seen
     with torch.autocast(batch.device.type, dtype=DTYPES[precision], enabled=precision != "float32"):
-        outputs: Tensor = module(inputs)
+        outputs = module(inputs)
     return outputs.float()
 
 

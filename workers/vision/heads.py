@@ -10,22 +10,66 @@ import torch
 from torch import Tensor, nn
 
 from shared.domain.ensemble import Head
+from shared.domain.product_images import EACH_IMAGE, Joint
 
 
 class Headed(nn.Module):
     """A network without its own output layer, and a head. Tensors are named `backbone.*`, as timm's, and `head.*`."""
 
-    def __init__(self, backbone: nn.Module, head: Head, classes: int, size: int) -> None:
+    head: "nn.Sequential | Fusing"
+
+    def __init__(self, backbone: nn.Module, head: Head, classes: int, size: int, joint: Joint = EACH_IMAGE) -> None:
         """`size` is the side of the input. Raises ValueError for a network that ends in no feature map."""
         super().__init__()
         self.backbone = backbone
         channels, height, width = _feature_map(backbone, size)
-        self.head = _layers(head, channels, height * width, classes)
+        if joint.kind == "fused":
+            self.head = Fusing(head, channels, classes, gated=joint.by == "gated")
+        else:
+            self.head = nn.Sequential(*_before(head, channels), *_after(head, channels, height * width, classes))
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """[n, 3, size, size] -> logits [n, classes]."""
-        answers: Tensor = self.head(self.backbone(inputs))
+    def forward(self, inputs: Tensor, product: Tensor | None = None) -> Tensor:
+        """[n, 3, size, size] -> logits [n, classes]; where images are fused [products, classes], see `Fusing`."""
+        maps = self.backbone(inputs)
+        answers: Tensor = self.head(maps) if product is None else self.head(maps, product)
         return answers
+
+
+class Fusing(nn.Module):
+    """A head that answers for a product: what is said of each image, pooled, fused over its images, then dense layers.
+
+    `gated`: a sum through gates that a dense layer opens per channel of each image; else the maximum.
+    """
+
+    def __init__(self, head: Head, channels: int, classes: int, *, gated: bool) -> None:
+        super().__init__()
+        self.channels = channels
+        self.pool = nn.Sequential(*_before(head, channels), nn.Flatten())
+        self.gate = nn.Linear(channels, channels) if gated else None
+        self.answer = nn.Sequential(*_after(head, channels, 1, classes))
+
+    def forward(self, maps: Tensor, product: Tensor | None = None) -> Tensor:
+        """Maps [n, channels, h, w] of images -> logits [products, classes]. `product` int64[n] says from 0 on which
+        product each image is of, those of one together; None: each is a product of its own.
+        """
+        said = self.embed(maps)
+        answers: Tensor = self.answer(said if product is None else self._fused(said, product))
+        return answers
+
+    def embed(self, maps: Tensor) -> Tensor:
+        """What is summed, or of which the largest is taken, of each image: [n, channels]."""
+        said: Tensor = self.pool(maps)
+        return said if self.gate is None else said * self.gate(said).sigmoid()
+
+    def _fused(self, said: Tensor, product: Tensor) -> Tensor:
+        """[n, channels] -> [products, channels], through a block with a place for every image that a product may have:
+        what is missing is 0, or less than everything."""
+        images = torch.bincount(product)
+        place = torch.arange(len(product), device=product.device) - (images.cumsum(0) - images)[product]
+        shape = (len(images), int(images.max()), said.shape[1])
+        block = said.new_full(shape, 0.0 if self.gate is not None else -torch.inf)
+        block[product, place] = said
+        return block.sum(1) if self.gate is not None else block.amax(1)
 
 
 def _feature_map(backbone: nn.Module, size: int) -> tuple[int, int, int]:
@@ -39,23 +83,26 @@ def _feature_map(backbone: nn.Module, size: int) -> tuple[int, int, int]:
     return found[1], found[2], found[3]
 
 
-def _layers(head: Head, channels: int, places: int, classes: int) -> nn.Sequential:
+def _before(head: Head, channels: int) -> list[nn.Module]:
+    """What stands on a map of so many channels."""
     layers: list[nn.Module] = [nn.BatchNorm2d(channels)] if head.batch_norm else []
     if head.kind == "conv1x1":
         layers += [nn.Conv2d(channels, head.channels, 1), nn.BatchNorm2d(head.channels)]
-        channels = head.channels
-    if head.kind == "average":
-        layers.append(nn.AdaptiveAvgPool2d(1))
-    elif head.kind == "max":
-        layers.append(nn.AdaptiveMaxPool2d(1))
-    else:
-        channels *= places
-    layers += [nn.Dropout(head.dropout)] if head.dropout else []
+    elif head.kind in ("average", "max"):
+        layers.append(nn.AdaptiveAvgPool2d(1) if head.kind == "average" else nn.AdaptiveMaxPool2d(1))
+    return layers
+
+
+def _after(head: Head, channels: int, places: int, classes: int) -> list[nn.Module]:
+    """What answers: of a map of so many channels and places before `_before`."""
+    if head.kind not in ("average", "max"):
+        channels = (head.channels or channels) * places
+    layers: list[nn.Module] = [nn.Dropout(head.dropout)] if head.dropout else []
     layers.append(nn.Flatten())
     if head.hidden:
         layers += [nn.Linear(channels, head.hidden), nn.ReLU()]
         channels = head.hidden
-    return nn.Sequential(*layers, nn.Linear(channels, classes))
+    return [*layers, nn.Linear(channels, classes)]
 
 
 def below_head(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -100,7 +147,10 @@ def narrow(module: nn.Module, outputs: int) -> None:
 
 
 def _output(module: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
-    layer = module.head[-1] if isinstance(module, Headed) else module.get_classifier()  # type: ignore[operator]  # as above
+    if isinstance(module, Headed):
+        layer = (module.head.answer if isinstance(module.head, Fusing) else module.head)[-1]
+    else:
+        layer = module.get_classifier()  # type: ignore[operator]  # as above
     name = next((name for name, one in module.named_modules() if one is layer), "")
     if isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1)):
         return name, layer

@@ -12,6 +12,7 @@ from torch import nn
 from shared import layout
 from shared.domain.ensemble import Head, Input, Member, member_from_plain
 from shared.domain.errors import NewerSchemaError
+from shared.domain.product_images import EACH_IMAGE, Joint
 from shared.domain.records import SCHEMA
 from shared.ports import Objects
 from workers.vision.checkpoint import get_tensors
@@ -30,6 +31,7 @@ class LoadedMember:
     taxonomy: str  # fingerprint of the class order
     name: str
     labels: tuple[int, ...] = ()  # class indexes that it has learnt; of a multilabel dataset
+    joint: Joint = EACH_IMAGE
 
 
 def build(
@@ -37,6 +39,7 @@ def build(
     classes: int,
     size: int = 224,
     head: Head = Head(),  # noqa: B008 - it is frozen
+    joint: Joint = EACH_IMAGE,
     *,
     pretrained: bool = False,
 ) -> nn.Module:
@@ -49,7 +52,7 @@ def build(
     if head.kind == "own":
         module: nn.Module = timm.create_model(model, num_classes=classes, **given)
         return module
-    return Headed(timm.create_model(model, num_classes=0, global_pool="", **given), head, classes, size)
+    return Headed(timm.create_model(model, num_classes=0, global_pool="", **given), head, classes, size, joint)
 
 
 def normalisation(model: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -78,7 +81,7 @@ def load_member(
     if document["schema"] > SCHEMA:
         raise NewerSchemaError(f"run {run_id} has schema {document['schema']}: this Shelver reads up to {SCHEMA}")
     member = member_from_plain(document["member"])
-    module = build(member.model, document["classes"], member.input.size, member.head)
+    module = build(member.model, document["classes"], member.input.size, member.head, member.joint)
     module.load_state_dict(get_tensors(objects, layout.run_file(run_id, "weights.safetensors")))
     module = module.to(device=device, dtype=dtype, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return LoadedMember(
@@ -88,6 +91,7 @@ def load_member(
         document["taxonomy"],
         member.name,
         tuple(document.get("labels", ())),
+        member.joint,
     )
 
 

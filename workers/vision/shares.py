@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from shared.domain.ensemble import Head, Member, from_plain
+from shared.domain.product_images import Joint
 from workers.vision.checkpoint import agreeing
 from workers.vision.heads import below_head
 from workers.vision.model import build
@@ -22,19 +23,19 @@ def share(child: Member, parent: Member) -> float:
 
     A head that is not the parent's can only be new, and does not count.
     """
-    own, given = (_tensors(m.model, m.input.size, m.head) for m in (child, parent))
+    own, given = (_tensors(m.model, m.input.size, m.head, m.joint) for m in (child, parent))
     if child.head.kind != "own":
         given = below_head(given)
-        if child.head != parent.head:
+        if (child.head, child.joint) != (parent.head, parent.joint):
             own = {name: tensor for name, tensor in own.items() if not name.startswith("head.")}
     taken = sum(own[name].numel() for name in agreeing(own, given))
     return taken / max(1, sum(tensor.numel() for tensor in own.values()))
 
 
 @cache
-def _tensors(model: str, size: int, head: Head) -> dict[str, Tensor]:
+def _tensors(model: str, size: int, head: Head, joint: Joint) -> dict[str, Tensor]:
     with torch.device("meta"):
-        return build(model, _CLASSES, size, head).state_dict()
+        return build(model, _CLASSES, size, head, joint).state_dict()
 
 
 def main() -> None:
