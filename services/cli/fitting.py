@@ -13,7 +13,6 @@ from shared.domain.fits import DECISIONS
 
 if TYPE_CHECKING:  # its libraries are slow to import
     from services.reports.fitted import Decided, Fitted
-    from services.reports.label_fitting import LabelFitted
 
 _LISTED = 10
 
@@ -41,17 +40,12 @@ def fit(
 
     Example: shelver fit grocery-small --least 20
     """
-    from services.reports import fitting, label_fitting
-    from services.reports.fitted import Fitted
+    from services.reports import fitting
 
     session: Session = context.obj
     version = find_version(session, ensemble, dataset)
     chosen = chosen_combination(version, combination)
-    found: Fitted | LabelFitted
-    if version.document["task"] == "multilabel":
-        found = label_fitting.fit(session.stores.objects, version, chosen, least=least)
-    else:
-        found = fitting.fit(session.stores.objects, version, chosen, accuracy=accuracy, least=least)
+    found = fitting.fit(session.stores.objects, version, chosen, accuracy=accuracy, least=least)
     made = None
     if apply:
         made = ensemble_versions.with_fit(
@@ -60,37 +54,16 @@ def fit(
     if json:
         as_json(found.plain() | {"applied": made.version if made else None})
         return
-    if isinstance(found, Fitted):
-        _show(found)
-    else:
-        _show_labels(found)
+    _show(found)
     if made:
         words = "is ready and current" if current else "is ready"
         stdout.print(f"ensemble {made.name}@{made.version} {words}", markup=False)
 
 
-def _show_labels(found: "LabelFitted") -> None:
-    stdout.print(f"micro F1 of the networks of {found.combination}", markup=False)
-    _show_steps(found)
-    thresholds = found.fit.label_thresholds
-    if len(thresholds) == 1:
-        stdout.print(f"threshold: {thresholds[0]:.4f}", markup=False)
-    elif thresholds:
-        low, high = min(thresholds), max(thresholds)
-        stdout.print(f"thresholds: {low:.4f} to {high:.4f}, one for each of {len(thresholds)} labels", markup=False)
-    if found.without_positives:
-        words = ", ".join(map(str, found.without_positives[:_LISTED]))
-        more = ", ..." if len(found.without_positives) > _LISTED else ""
-        count = len(found.without_positives)
-        stdout.print(f"{count} labels that no product has keep 0.5: {words}{more}", markup=False)
-    before, after = found.macro
-    stdout.print(f"\nmicro F1 without the fit: {found.unfitted}; macro F1 {before:.4f}", markup=False)
-    stdout.print(f"micro F1 with it: {found.fitted}; macro F1 {after:.4f}", markup=False)
-    words = "that every member held out, and that share no image with training"
-    stdout.print(f"{found.products:,} products of {found.dataset} {words}", markup=False)
-
-
-def _show_steps(found: "Fitted | LabelFitted") -> None:
+def _show(found: "Fitted") -> None:
+    sets = found.task == "multilabel"
+    figure, right, unit = ("micro F1", "micro F1", "") if sets else ("log loss", "right", ", in nats")
+    stdout.print(f"{figure} of the networks of {found.combination}{unit}", markup=False)
     table(
         ["", "without", "with", "gain", ""],
         [
@@ -104,24 +77,42 @@ def _show_steps(found: "Fitted | LabelFitted") -> None:
     if found.fit.weights:
         words = ", ".join(f"{name} {weight:.3f}" for name, weight in found.fit.weights.items())
         stdout.print(f"weights: {words}", markup=False)
+    if sets:
+        _show_thresholds(found)
+    else:
+        _show_decisions(found)
+    stdout.print(f"\n{right} without the fit: {found.unfitted}", markup=False)
+    stdout.print(f"{right} with it: {found.fitted}, gain {found.difference}", markup=False)
+    if found.macro:
+        stdout.print("macro F1 without and with it: {:.4f}, {:.4f}".format(*found.macro), markup=False)
+    words = ", and that share no image with training" if sets else ""
+    stdout.print(f"{found.products:,} products of {found.dataset} that every member held out{words}", markup=False)
+    if found.undecodable:
+        stdout.print(f"{found.undecodable:,} more have no picture that can be decoded", markup=False)
 
 
-def _show(found: "Fitted") -> None:
-    stdout.print(f"log loss of the networks of {found.combination}, in nats", markup=False)
-    _show_steps(found)
-    fit = found.fit
-    stdout.print(f"temperature: {fit.temperature:.3f}", markup=False)
-    stdout.print(f"\ndecisions that are right with probability {fit.accuracy:g} or more", markup=False)
+def _show_thresholds(found: "Fitted") -> None:
+    thresholds = found.fit.label_thresholds
+    if len(thresholds) == 1:
+        stdout.print(f"threshold: {thresholds[0]:.4f}", markup=False)
+    elif thresholds:
+        low, high = min(thresholds), max(thresholds)
+        stdout.print(f"thresholds: {low:.4f} to {high:.4f}, one for each of {len(thresholds)} labels", markup=False)
+    if found.without_positives:
+        words = ", ".join(map(str, found.without_positives[:_LISTED]))
+        more = ", ..." if len(found.without_positives) > _LISTED else ""
+        count = len(found.without_positives)
+        stdout.print(f"{count} labels that no product has keep 0.5: {words}{more}", markup=False)
+
+
+def _show_decisions(found: "Fitted") -> None:
+    stdout.print(f"temperature: {found.fit.temperature:.3f}", markup=False)
+    stdout.print(f"\ndecisions that are right with probability {found.fit.accuracy:g} or more", markup=False)
     table(
         ["source", "decision", "from probability", "share", "right"],
         [[d.source, d.decision, _from(d), d.share, d.right] for d in found.decided],
         empty="",
     )
-    stdout.print(f"\nright without the fit: {found.unfitted}", markup=False)
-    stdout.print(f"right with it: {found.fitted}, gain {found.difference}", markup=False)
-    stdout.print(f"{found.products:,} products of {found.dataset} that every member held out", markup=False)
-    if found.undecodable:
-        stdout.print(f"{found.undecodable:,} more have no picture that can be decoded", markup=False)
 
 
 def _from(decided: "Decided") -> str:

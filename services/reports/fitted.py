@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from services.reports.task import Figure
 from shared.domain.fits import Fit
 from shared.domain.intervals import Accuracy, Average
 
@@ -11,7 +12,7 @@ _ROUNDING = 1e-9  # nats
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a fit makes of the log loss, in nats, of the products that the networks answer; taken where certain."""
+    """What a fit makes of what the networks answer: of the log loss, in nats, or of label sets of the micro F1."""
 
     name: str
     before: Average
@@ -35,22 +36,25 @@ class Decided:
     right: Accuracy
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted:
     """What was fitted, and how it does on products that it was not fitted on."""
 
     ensemble: str
     version: str
     dataset: str
+    task: str
     combination: str
-    products: int
+    products: int  # that are judged; of label sets those that share no image with training
     undecodable: int  # products of which no image could be decoded; in no figure
     steps: tuple[Step, ...]
     no_weights: str  # why there is no such step; empty where there is
-    unfitted: Accuracy
-    fitted: Accuracy
+    unfitted: Figure
+    fitted: Figure
     difference: Average  # paired
-    decided: tuple[Decided, ...]
+    decided: tuple[Decided, ...]  # nothing of label sets, of which what follows is
+    macro: tuple[float, float] | None  # macro F1 before and after
+    without_positives: tuple[int, ...]  # category ids of labels that no product fitted on has: they keep 0.5
     fit: Fit
 
     def plain(self) -> dict[str, Any]:

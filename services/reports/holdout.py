@@ -14,7 +14,7 @@ from shared.domain.ensemble import Ensemble, ImagePolicy, Means, ProductPolicy, 
 from shared.domain.errors import NotFoundError
 from shared.domain.fits import SOURCES
 from shared.domain.label_sets import LabelSets
-from shared.domain.product_images import EACH_IMAGE
+from shared.domain.product_images import EACH_IMAGE, EVERY_PRODUCT
 from shared.domain.records import EnsembleVersion
 from shared.holdout_scores import VIEWS, Block, Shared
 from shared.packs import read_classes, read_indexes, read_manifest, read_taxonomy
@@ -68,7 +68,9 @@ class Holdout:
                 f"there is no {key}; `shelver train` the ensemble's file again, which makes it"
             ) from None
         self.first_image, self.image_md5 = _whole_products(objects, version.dataset, shared.product_id)
+        self.seen: Bool = shared.seen  # of each product, whether it shares an image with training
         ranges = [ensemble.members[member].images for member in members]
+        self.sees_all = all(one == EVERY_PRODUCT for one in ranges)  # whether each member answers for every product
         self._applies = np.stack([one.holds(np.diff(self.first_image)) for one in ranges], axis=1)
         self._asked = _Asked(
             self._members,

@@ -124,7 +124,7 @@ class ManyLabels(Task[LabelAnswers, LabelQuality]):
         return Thresholds(
             by_label=by_label,
             without=label_figures.f1_average(before.by_product()),
-            gain=label_figures.f1_gain(before.by_product(), after.by_product()),
+            gain=self.gain(before.by_product(), after.by_product()),
             macro_without=macro,
             macro_gain=macro_after - macro,
         )

@@ -54,11 +54,6 @@ def f1_average(by_product: npt.NDArray[np.integer[Any]]) -> Average:
     return intervals.statistic(by_product, f1)
 
 
-def f1_gain(before: Int64, after: Int64) -> Average:
-    """How much higher the micro F1 of the same n products is `after`: the paired bootstrap."""
-    return intervals.statistic(np.hstack([before, after]), lambda sums: f1(sums[3:]) - f1(sums[:3]))
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Marks:
     """All that n products were answered or have, one entry per product and label: e of them."""

@@ -154,7 +154,7 @@ def test_fit_says_what_it_took_and_a_fitted_version_scores(shell, catalog: Catal
     assert (code, err) == (0, "")
     found = json.loads(out)
     assert [step["name"] for step in found["steps"]] == ["weights", "one threshold", "a threshold per label"]
-    assert found["fitted"]["mean"] >= found["unfitted"]["mean"]
+    assert found["difference"]["mean"] == pytest.approx(found["fitted"]["mean"] - found["unfitted"]["mean"]) >= 0
     assert found["products"] == found["steps"][0]["gain"]["n"] > 20
     code, out, _ = shell(*fit, "--combination", "added", "--apply")
     assert code == 0

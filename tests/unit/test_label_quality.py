@@ -117,3 +117,15 @@ def test_no_gain_where_labels_above_a_half_may_not_be_stored(seed):
     found = sheet.task.thresholds(sheet.known, sheet.answers, Fit(label_thresholds=(0.9,)).plain())
     assert (found.gain, found.without) == (None, None)
     assert list(found.by_label.values()) == pytest.approx([0.9] * LABELS)
+
+
+def test_a_gain_is_paired(seed):
+    sheet = Sheet(seed)
+    undecided = np.full(60, -1)
+    counts = sheet.task.counts(sheet.known, sheet.p, undecided)
+    assert sheet.task.figure(counts).mean == pytest.approx(sheet.score(sheet.said, "micro", range(LABELS)))
+    nothing = sheet.task.gain(counts, counts)
+    assert (nothing.n, nothing.mean, nothing.low, nothing.high) == (60, 0, 0, 0)
+    known = sheet.task.counts(sheet.known, sheet.p, sheet.known)
+    assert sheet.task.figure(known).mean == 1, "what duplicates decide is exactly a set"
+    assert sheet.task.gain(counts, known).low > 0
