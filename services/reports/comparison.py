@@ -2,10 +2,11 @@
 scores of the products that every member held out.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from services.reports.fitting import fitter_of
 from services.reports.holdout import Holdout, held_out_by
 from services.reports.task import Figure
 from services.reports.ways import Way, judge
@@ -16,6 +17,7 @@ from shared.holdout_scores import VIEWS
 from shared.ports import Objects
 
 IMAGE_POLICIES: tuple[ImagePolicy, ...] = ("none", "unique", "majority", "l1", "l2", "softmax")
+FITS = "fits, each product by one that has not seen it"
 MEANS = {"arithmetic": 1.0, "of square roots": 0.5, "geometric": 0.0, "harmonic": -1.0}
 
 
@@ -85,6 +87,7 @@ def _cells(figure: Figure) -> list[str]:
 def compare(objects: Objects, version: EnsembleVersion, combination: str = "") -> Comparison:
     """Judge every way on the products that all members of `combination` (default: the file's) held out.
 
+    Combinations that were fitted are judged with their fits, too: each product by one that was not fitted on it.
     A member that sees some products only is judged on those alone, and so is its difference from the reference.
     The duplicates are those of the training part of the first member's split. Raises BadInputError where there are no
     scores or no such products, NotFoundError where the dataset is gone.
@@ -94,12 +97,15 @@ def compare(objects: Objects, version: EnsembleVersion, combination: str = "") -
     members = ensemble.combinations[combination]
     shared = held_out_by(objects, version, members)
     reference = Way(members, _views(ensemble), ensemble.means, ensemble.image_duplicates, ensemble.product_duplicates)
+    holdout = Holdout(objects, version, shared, members)
     plan = list(_tables(ensemble, combination, reference))
+    fitted = {name: way for name, way in _inside(ensemble, reference).items() if name in version.fits}
+    if fitted:
+        plan.append((FITS, list(_fits(objects, version, holdout, fitted))))
     ways: list[Way] = []
     for way in [reference, *(way for _, rows in plan for _, way in rows)]:
         if way not in ways:
             ways.append(way)
-    holdout = Holdout(objects, version, shared, members)
     counts, judged = judge(holdout, len(shared.product_id), ways)
     parts = [(rows, rows & ~shared.seen, rows & shared.seen) for rows in judged]
     figures = [[holdout.task.figure(of[rows]) for rows in some] for of, some in zip(counts, parts, strict=True)]
@@ -140,16 +146,11 @@ def _tables(ensemble: Ensemble, combination: str, full: Way) -> Iterator[tuple[s
     yield "as the file says", [(combination, full)]
     yield "members, networks alone", [(name, replace(alone, members=(name,))) for name in full.members]
     yield "members, with image duplicates", [(name, replace(by_images, members=(name,))) for name in full.members]
-    inside = {
-        name: replace(full, members=members)
-        for name, members in ensemble.combinations.items()
-        if set(members) <= set(full.members)
-    }
     yield (
         "combinations",
         [
             (f"{name}, {words}", replace(way, images=images, products=products))
-            for name, way in inside.items()
+            for name, way in _inside(ensemble, full).items()
             for words, images, products in _steps(full)
         ],
     )
@@ -169,6 +170,26 @@ def _tables(ensemble: Ensemble, combination: str, full: Way) -> Iterator[tuple[s
         ]
         + ([] if sets else [("members: plurality", plurality)]),
     )
+
+
+def _inside(ensemble: Ensemble, full: Way) -> dict[str, Way]:
+    """The combinations of its members."""
+    return {
+        name: replace(full, members=members)
+        for name, members in ensemble.combinations.items()
+        if set(members) <= set(full.members)
+    }
+
+
+def _fits(
+    objects: Objects, version: EnsembleVersion, holdout: Holdout, ways: Mapping[str, Way]
+) -> Iterator[tuple[str, Way]]:
+    """Fitted again without each fold: what a version holds was fitted on all (I10)."""
+    for name, way in ways.items():
+        fitter = fitter_of(objects, version, name, version.fits[name]["accuracy"])
+        fitter.steps(weights=not fitter.no_weights())
+        yield f"{name}, as the file says", way
+        yield f"{name}, fitted", replace(way, fitted=fitter.cross_fits(holdout.product_id))
 
 
 def _steps(full: Way) -> list[tuple[str, ImagePolicy, ProductPolicy]]:

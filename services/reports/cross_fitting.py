@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from services.reports.fitted import Decided, Step
 from services.reports.holdout import Holdout, Mix
+from services.reports.ways import CrossFits
 from shared.domain import fitting
 from shared.domain.ensemble import Mean, Means
 from shared.domain.errors import BadInputError
@@ -57,6 +58,12 @@ class Fitter(ABC):
     @abstractmethod
     def counts(self) -> tuple[Int64, Int64]:
         """`Task.counts` of the judged products without any fit, and by the fit without each one's fold."""
+
+    def cross_fits(self, product_id: Int64) -> CrossFits:
+        """The fits without each fold, for these products of the holdout in their order; after `steps`."""
+        order = np.argsort(self.holdout.product_id)
+        place = order[np.searchsorted(self.holdout.product_id[order], product_id)]
+        return CrossFits(tuple(self.fit(way) for way in range(FOLDS)), self.fold[place])
 
     def decided(self) -> tuple[Decided, ...]:
         """What decisions come of it."""

@@ -68,6 +68,7 @@ class Holdout:
                 f"there is no {key}; `shelver train` the ensemble's file again, which makes it"
             ) from None
         self.first_image, self.image_md5 = _whole_products(objects, version.dataset, shared.product_id)
+        self.product_id: Int64 = shared.product_id
         self.seen: Bool = shared.seen  # of each product, whether it shares an image with training
         ranges = [ensemble.members[member].images for member in members]
         self.sees_all = all(one == EVERY_PRODUCT for one in ranges)  # whether each member answers for every product

@@ -11,7 +11,7 @@ from services.reports.answers import NO_ANSWER, LabelAnswers, LabelColumns
 from services.reports.task import Category, Confusion, Integer, Sure, Task, Thresholds, Wrong, by_category
 from shared.domain import intervals, label_figures
 from shared.domain.duplicates import Overrides
-from shared.domain.fits import SURE, from_plain
+from shared.domain.fits import SURE, Fit, from_plain
 from shared.domain.intervals import Accuracy, Average
 from shared.domain.label_figures import Marks
 from shared.domain.label_sets import LabelSets
@@ -129,9 +129,9 @@ class ManyLabels(Task[LabelAnswers, LabelQuality]):
             macro_gain=macro_after - macro,
         )
 
-    def counts(self, known: Int64, probabilities: Float64, decided: Int64) -> Int64:
+    def counts(self, known: Int64, probabilities: Float64, decided: Int64, fit: Fit) -> Int64:
         """Of all labels: answered rightly, wrongly, and missed."""
-        said = probabilities > SURE
+        said = probabilities > fit.of_labels(self.taxonomy.classes)
         said[decided >= 0] = self._sets.dense(decided[decided >= 0]) > 0
         return label_figures.counts(said.T, self._sets.dense(known).T > 0).T
 

@@ -11,7 +11,7 @@ from services.reports.answers import NO_ANSWER, Answers, CategoryColumns
 from services.reports.task import Category, Confusion, Integer, Sure, Task, Wrong, by_category
 from shared.domain import intervals
 from shared.domain.duplicates import Overrides
-from shared.domain.fits import SURE
+from shared.domain.fits import SURE, Fit
 from shared.domain.intervals import Accuracy
 from shared.domain.taxonomy import Taxonomy
 from shared.labels import Labels
@@ -132,8 +132,8 @@ class OneCategory(Task[Answers, Quality]):
     def thresholds(self, known: Int64, answers: Answers, fit: Mapping[str, Any]) -> None:
         """None: there are no labels."""
 
-    def counts(self, known: Int64, probabilities: Float64, decided: Int64) -> Int64:
-        """Right, or wrong."""
+    def counts(self, known: Int64, probabilities: Float64, decided: Int64, fit: Fit) -> Int64:  # noqa: ARG002
+        """Right, or wrong: no temperature makes another class the best."""
         right = known == np.where(decided >= 0, decided, probabilities.argmax(axis=1))
         return np.column_stack([right, ~right]).astype(np.int64)
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from services.reports.answers import Columns
 from shared.domain import intervals, label_figures
 from shared.domain.duplicates import Overrides
+from shared.domain.fits import Fit
 from shared.domain.intervals import Accuracy, Average
 from shared.domain.taxonomy import Taxonomy
 from shared.labels import Labels
@@ -120,10 +121,11 @@ class Task(ABC, Generic[A, Q]):
         """What the thresholds of labels in a fit's `plain` do; None where there are none."""
 
     @abstractmethod
-    def counts(self, known: Int64, probabilities: Float64, decided: Int64) -> Int64:
+    def counts(self, known: Int64, probabilities: Float64, decided: Int64, fit: Fit) -> Int64:
         """How often each product is answered rightly, wrongly, and not, int64[n, kinds], which `value` is of.
 
-        By probabilities [n, classes], and the class or set that duplicates overwrite an answer with, -1 for none.
+        By probabilities [n, classes] under the weights of `fit`, and the class or set that duplicates overwrite an
+        answer with, -1 for none.
         """
 
     @staticmethod

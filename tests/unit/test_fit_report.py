@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.reports import fitting
+from services.reports import comparison, fitting
+from services.reports.category_fitting import CategoryFitter
 from services.reports.fitted import Fitted
 from shared import duplicate_tables, ensemble_file, wiring
 from shared.domain import splits
 from shared.domain.duplicates import build
 from shared.domain.errors import BadInputError
-from shared.domain.fits import SOURCES
+from shared.domain.fits import SOURCES, Fit
 from shared.domain.records import EnsembleVersion
 from shared.packs import Manifest, read_indexes, read_taxonomy
 from shared.settings import Settings
@@ -124,6 +125,31 @@ def test_nothing_of_a_fold_is_judged_by_a_fit_on_it(shelf: Shelf) -> None:
         put_scores(shelf.objects, run, held, scores)
     found = shelf.fit()
     assert not found.steps[0].taken
+
+
+def test_a_comparison_judges_a_fit_on_what_it_was_not_fitted_on(shelf: Shelf) -> None:
+    assert comparison.FITS not in {table.title for table in comparison.compare(shelf.objects, shelf.version).tables}
+    found = shelf.fit()
+    fitted = replace(shelf.version, fits={"both": found.fit.plain()})
+    *_, table = comparison.compare(shelf.objects, fitted).tables
+    before, after = table.rows
+    assert (table.title, before.name, after.name) == (comparison.FITS, "both, as the file says", "both, fitted")
+    assert (before.all, after.all) == (found.unfitted, found.fitted)
+    assert after.difference == found.difference
+    assert after.difference.low > 0
+
+
+def test_what_was_learnt_by_heart_gains_nothing_in_a_comparison(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fit that trusts, without each fold, the member that is wrong there, is judged by what it says there."""
+
+    def fit(_: CategoryFitter, way: int) -> Fit:
+        return Fit(weights={"good": float(way != 2), "noise": float(way == 2)})
+
+    monkeypatch.setattr(CategoryFitter, "fit", fit)
+    fitted = replace(shelf.version, fits={"both": Fit(accuracy=0.6).plain()})
+    *_, table = comparison.compare(shelf.objects, fitted).tables
+    alone = {row.name: row.all.share for row in comparison.compare(shelf.objects, shelf.version).tables[1].rows}
+    assert alone["noise"] < table.rows[1].all.share < alone["good"]
 
 
 def test_what_cannot_be_fitted_is_told(shelf: Shelf, tmp_path: Path, make_dataset: Callable[..., Manifest]) -> None:

@@ -122,10 +122,10 @@ def test_no_gain_where_labels_above_a_half_may_not_be_stored(seed):
 def test_a_gain_is_paired(seed):
     sheet = Sheet(seed)
     undecided = np.full(60, -1)
-    counts = sheet.task.counts(sheet.known, sheet.p, undecided)
+    counts = sheet.task.counts(sheet.known, sheet.p, undecided, Fit())
     assert sheet.task.figure(counts).mean == pytest.approx(sheet.score(sheet.said, "micro", range(LABELS)))
     nothing = sheet.task.gain(counts, counts)
     assert (nothing.n, nothing.mean, nothing.low, nothing.high) == (60, 0, 0, 0)
-    known = sheet.task.counts(sheet.known, sheet.p, sheet.known)
+    known = sheet.task.counts(sheet.known, sheet.p, sheet.known, Fit())
     assert sheet.task.figure(known).mean == 1, "what duplicates decide is exactly a set"
     assert sheet.task.gain(counts, known).low > 0
