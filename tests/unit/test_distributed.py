@@ -13,6 +13,7 @@ import pytest
 from shared import layout
 from shared.domain.ensemble import Augmentation, Member, Schedule, Split
 from shared.domain.errors import BadInputError
+from shared.domain.product_images import Joint
 from shared.settings import TrainingSettings
 from tests.tiny_member import MEMBER
 
@@ -152,8 +153,9 @@ def assert_same(bench: Bench, one: str, several: Mapping[str, Any], log: list[di
         FULL,
         replace(PLAIN, batch_size=60, epochs=STEPS),  # more than there are: parts of 30 and of the rest
         replace(PLAIN, batch_size=128, epochs=STEPS),  # nothing is left for the second rank
+        replace(PLAIN, joint=Joint(kind="tiled"), epochs=STEPS // 2),  # of 2 steps: products are fewer than images
     ],
-    ids=["plain", "full", "short", "shorter"],
+    ids=["plain", "full", "short", "shorter", "joint"],
 )
 def test_two_ranks_train_as_one_process(
     bench: Bench, tmp_path: Path, nursery: Nursery, make_dataset: Any, member: Member
