@@ -108,6 +108,8 @@ def _show_detail(found: "Evaluation", detail: "Detail") -> None:
         rows.append(["right among the best five", quality.top5])
     elif quality is not None:
         rows.append(["most probable label right", quality.first])
+    if quality is not None and quality.auc is not None:
+        rows.append(["ROC AUC", f"{quality.auc:.3f}"])
     rows += [[f"decided by {one.source}", one.coverage] for one in detail.sources if one.source != "error"]
     answers = "" if isinstance(quality, Quality) else "labels "
     rows += [

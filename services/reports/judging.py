@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from services.reports import confidence, provenance
-from services.reports.answers import NO_ANSWER, SOURCES, Bool, Float64, Int8, Int64, Judged, collect
+from services.reports import confidence, kept, provenance
+from services.reports.answers import NO_ANSWER, SOURCES, Bool, Float32, Float64, Int8, Int64, Judged, collect
 from services.reports.evaluation import CombinationFigures, Detail, Evaluation, Mistake, Pair, SourceFigures
 from services.reports.seen import Seen, compare
 from services.reports.task import Task
@@ -38,6 +38,7 @@ def evaluate(objects: Objects, jobs: Jobs, job: Job, version: EnsembleVersion, l
     task, default = _task(ensemble, taxonomy, labels), ensemble.default_combination
     outcomes = stored_outcomes(jobs, job.id)
     judged = collect(outcomes, labels, task.known(labels), list(ensemble.combinations), task.columns, alone=alone)
+    classes = taxonomy.classes
     if not len(judged):
         raise _nothing(jobs, job)
     seen = compare(objects, job, version, ensemble, labels.product_id).take(judged.label)
@@ -63,7 +64,10 @@ def evaluate(objects: Objects, jobs: Jobs, job: Job, version: EnsembleVersion, l
         training_dataset=version.dataset,
         skipped_decided=not alone,
         own_dataset=job.dataset_fingerprint == version.dataset_fingerprint,
-        combinations=tuple(_combination(task, name, judged, seen) for name in ensemble.combinations),
+        combinations=tuple(
+            _combination(task, name, judged, seen, kept.scores(objects, jobs, job, name, judged.product_id, classes))
+            for name in ensemble.combinations
+        ),
         detail=_detail(task, default, judged, seen, version.fits.get(default, {})),
         members=provenance.members(objects, version, ensemble),
         timings=provenance.timings(jobs, job),
@@ -81,8 +85,11 @@ def _nothing(jobs: Jobs, job: Job) -> BadInputError:
     return BadInputError("--labels", "none of its products is in this job", remedy="name the labels of this dataset")
 
 
-def _combination(task: Task[Any, Any], name: str, judged: Judged[Any], seen: Seen) -> CombinationFigures:
-    both = _quality(task, judged, judged.with_duplicates[name], ~seen.shared)
+def _combination(
+    task: Task[Any, Any], name: str, judged: Judged[Any], seen: Seen, scores: Float32 | None
+) -> CombinationFigures:
+    """`scores` are those with duplicates."""
+    both = _quality(task, judged, judged.with_duplicates[name], ~seen.shared, scores)
     single = None
     if name in judged.without_duplicates:
         single = _quality(task, judged, judged.without_duplicates[name], ~seen.trained[name])
@@ -96,9 +103,11 @@ def _combination(task: Task[Any, Any], name: str, judged: Judged[Any], seen: See
     )
 
 
-def _quality(task: Task[Any, Any], judged: Judged[Any], answers: Any, which: Bool) -> Any:
+def _quality(
+    task: Task[Any, Any], judged: Judged[Any], answers: Any, which: Bool, scores: Float32 | None = None
+) -> Any:
     rows = np.flatnonzero(which)
-    return task.quality(judged.known[rows], answers.take(rows))
+    return task.quality(judged.known[rows], answers.take(rows), None if scores is None else scores[rows])
 
 
 def _detail(task: Task[Any, Any], name: str, judged: Judged[Any], seen: Seen, fit: Mapping[str, Any]) -> Detail | None:

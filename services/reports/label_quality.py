@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.reports.answers import NO_ANSWER, LabelAnswers, LabelColumns
-from services.reports.task import Category, Confusion, Integer, Sure, Task, Thresholds, Wrong, by_category
+from services.reports.task import Category, Confusion, Integer, Sure, Task, Thresholds, Wrong, area, by_category
 from shared.domain import intervals, label_figures
 from shared.domain.duplicates import Overrides
 from shared.domain.fits import SURE, Fit, from_plain
@@ -20,6 +20,7 @@ from shared.labels import Labels
 
 Bool = npt.NDArray[np.bool_]
 Int64 = npt.NDArray[np.int64]
+Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 
@@ -44,6 +45,7 @@ class LabelQuality:
     micro_f1: Average  # its F1 with the interval
     macro: LabelScores  # means over the labels that occur
     macro_f1: Average
+    auc: float | None
 
 
 class ManyLabels(Task[LabelAnswers, LabelQuality]):
@@ -64,7 +66,7 @@ class ManyLabels(Task[LabelAnswers, LabelQuality]):
         """Of `LabelAnswers`."""
         return LabelColumns()
 
-    def quality(self, known: Int64, answers: LabelAnswers) -> LabelQuality | None:
+    def quality(self, known: Int64, answers: LabelAnswers, scores: Float32 | None = None) -> LabelQuality | None:
         """Micro and macro, and whole sets."""
         n, labels = len(known), self.taxonomy.classes
         if not n:
@@ -80,7 +82,12 @@ class ManyLabels(Task[LabelAnswers, LabelQuality]):
             micro_f1=label_figures.f1_average(marks.by_product()),
             macro=LabelScores(**label_figures.macro(by_label), labels=int((by_label[0] + by_label[2] > 0).sum()), n=n),
             macro_f1=marks.macro_f1(),
+            auc=None if scores is None else area(self.truth(known), scores),
         )
+
+    def truth(self, known: Int64) -> Bool:
+        """Labels."""
+        return self._sets.dense(known) > 0
 
     def right(self, known: Int64, answers: LabelAnswers) -> Bool:
         """Those that got exactly their labels."""
@@ -133,7 +140,7 @@ class ManyLabels(Task[LabelAnswers, LabelQuality]):
         """Of all labels: answered rightly, wrongly, and missed."""
         said = probabilities > fit.of_labels(self.taxonomy.classes)
         said[decided >= 0] = self._sets.dense(decided[decided >= 0]) > 0
-        return label_figures.counts(said.T, self._sets.dense(known).T > 0).T
+        return label_figures.counts(said.T, self.truth(known).T).T
 
     @staticmethod
     def value(sums: Integer) -> Float64:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.reports.answers import NO_ANSWER, Answers, CategoryColumns
-from services.reports.task import Category, Confusion, Integer, Sure, Task, Wrong, by_category
+from services.reports.task import Category, Confusion, Integer, Sure, Task, Wrong, area, by_category
 from shared.domain import intervals
 from shared.domain.duplicates import Overrides
 from shared.domain.fits import SURE, Fit
@@ -19,6 +19,7 @@ from shared.labels import Labels
 Bool = npt.NDArray[np.bool_]
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
+Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 MATRIX_CATEGORIES = 2000
@@ -62,6 +63,7 @@ class Quality:
     top5: Accuracy
     macro: Macro
     counted: Counted
+    auc: float | None
     matthews: float | None
     kappa: float | None
 
@@ -79,7 +81,7 @@ class OneCategory(Task[Answers, Quality]):
         """Of `Answers`."""
         return CategoryColumns()
 
-    def quality(self, known: Int64, answers: Answers) -> Quality | None:
+    def quality(self, known: Int64, answers: Answers, scores: Float32 | None = None) -> Quality | None:
         """Scikit-learn's, and accuracy per level."""
         n = len(known)
         if not n:
@@ -92,9 +94,14 @@ class OneCategory(Task[Answers, Quality]):
             top5=intervals.accuracy(int(answers.among_best.sum()), n),
             macro=_macro(known, said),
             counted=_counted(known, answers),
+            auc=None if scores is None else area(self.truth(known), scores),
             matthews=matthews,
             kappa=kappa,
         )
+
+    def truth(self, known: Int64) -> Bool:
+        """One class each."""
+        return np.asarray(known[:, None] == np.arange(self.taxonomy.classes))
 
     def right(self, known: Int64, answers: Answers) -> Bool:
         """Whose class was answered."""

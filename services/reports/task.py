@@ -17,6 +17,7 @@ from shared.domain.taxonomy import Taxonomy
 from shared.labels import Labels
 
 Bool = npt.NDArray[np.bool_]
+Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
 
@@ -93,8 +94,12 @@ class Task(ABC, Generic[A, Q]):
         """Room for the answers of one combination."""
 
     @abstractmethod
-    def quality(self, known: Int64, answers: A) -> Q | None:
-        """All figures; None where n is 0."""
+    def quality(self, known: Int64, answers: A, scores: Float32 | None = None) -> Q | None:
+        """All figures; None where n is 0. `scores` float32[n, classes], where the job has kept those of all classes."""
+
+    @abstractmethod
+    def truth(self, known: Int64) -> Bool:
+        """Which classes or labels each product is of: bool[n, classes]."""
 
     @abstractmethod
     def right(self, known: Int64, answers: A) -> Bool:
@@ -149,6 +154,17 @@ class Task(ABC, Generic[A, Q]):
     @abstractmethod
     def names(self, known: int) -> int | tuple[int, ...]:
         """The category id of what a product is known to be, or those of all its labels."""
+
+
+def area(truth: Bool, scores: Float32) -> float | None:
+    """Mean area under the ROC curves of each class against all others, both [n, classes]: over the classes that some
+    products are of and others are not; None without any."""
+    from sklearn.metrics import roc_auc_score  # half a second, which comparisons and fits do not need
+
+    some = np.flatnonzero(truth.any(axis=0) & ~truth.all(axis=0))
+    if not len(some):
+        return None
+    return float(np.mean([roc_auc_score(truth[:, one], scores[:, one]) for one in some]))
 
 
 def by_category(taxonomy: Taxonomy, counts: Int64, n: int) -> list[Category]:

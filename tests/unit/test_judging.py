@@ -1,8 +1,12 @@
 import json
 from dataclasses import replace
+from io import BytesIO
 
+import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
+from shared import layout
 from shared.domain.errors import BadInputError
 from shared.domain.records import JobOptions
 from tests.judging_scene import IDS, Answer, Scene
@@ -166,3 +170,46 @@ def test_every_case_gives_json_without_nan(scene, known, answer):
     assert plain["combinations"][0]["with_duplicates"]["n"] == len(known)
     assert plain["errors"] == (len(known) if answer.error else 0)
     assert plain["notes"]
+
+
+def keep_scores(scene, products, probability, best=3):
+    """As a job that keeps the `best` classes of each product has them in its first chunk: float[n, classes]."""
+    options = replace(scene.job.options, keep_scores=True)
+    scene.job = replace(scene.job, options=options)
+    order = np.argsort(-probability, axis=1)[:, None, :best].repeat(len(scene.ensemble.combinations), axis=1)
+    stream = BytesIO()
+    np.savez(
+        stream,
+        product=np.array(products),
+        combination=np.array(list(scene.ensemble.combinations)),
+        class_index=order.astype(np.int32),
+        probability=np.take_along_axis(probability[:, None, :], order, axis=2).astype(np.float32),
+        rest=np.zeros(order.shape[:2], np.float32),
+    )
+    key = layout.chunk_scores("j", "c0", 0)
+    scene.stores.objects.put(key, stream.getvalue())
+    (chunk, *_) = scene.stores.jobs.chunks("j", ["done"])
+    assert scene.stores.jobs.swap_chunk(chunk, replace(chunk, scores=key, generation=chunk.generation + 1))
+
+
+def test_the_area_under_the_curve_where_a_job_keeps_the_scores_of_all_classes(scene, seed):
+    scene.answers = {139: Answer(error="not read")}
+    scene.score()
+    known = dict(zip(IDS, [1000, 1001] * 15 + [1002] * 10, strict=True))
+    assert scene.evaluate(known).default.quality_with_duplicates.auc is None
+    probability = np.random.default_rng(seed).dirichlet([1.0] * 3, 39)
+    keep_scores(scene, list(IDS)[:39], probability)
+    found = scene.evaluate(known).default
+    said = np.vstack([probability, np.zeros((1, 3))])  # a product with an error is the last in every class
+    truth = scene.taxonomy.index_of(np.array(list(known.values())))
+    areas = [roc_auc_score(truth == one, said[:, one]) for one in range(3)]
+    assert found.quality_with_duplicates.auc == pytest.approx(np.mean(areas))
+    assert found.quality_without_duplicates.auc is None
+    assert scene.evaluate(dict.fromkeys(IDS, 1000)).default.quality_with_duplicates.auc is None, "one class alone"
+
+
+def test_no_area_under_the_curve_where_only_the_best_classes_are_kept(scene):
+    scene.score()
+    keep_scores(scene, list(IDS), np.random.default_rng(0).dirichlet([1.0] * 3, 40), best=2)
+    known = dict(zip(IDS, [1000, 1001] * 20, strict=True))
+    assert scene.evaluate(known).default.quality_with_duplicates.auc is None
