@@ -310,6 +310,22 @@ def test_answers_do_not_depend_on_neighbours_order_or_cuts(members: Sequence[str
         assert found.predictions["all"].probability == pytest.approx(expected.predictions["all"].probability, abs=1e-5)
 
 
+def test_a_chunk_of_more_products_than_there_are_rows() -> None:
+    """Products are finished in whole batches; those that wait, and the one that is cut, are carried over."""
+    few = products_of(7, [1, 2, 3, 5, 4])
+    table = duplicates.build(np.array([3], np.int32), first_image([[few[1][0]]]), md5s([few[1][0]]), CLASSES)
+    expected = answers(engine(table=table)[0], few)
+    places = np.random.default_rng(7).integers(0, len(few), 600)
+    for batch_images in (4, 33, 100):
+        found = answers(engine(batch_images, table=table)[0], [few[place] for place in places])
+        for one, place in zip(found, places, strict=True):
+            for said, wanted in ((one.predictions, "predictions"), (one.model_only, "model_only")):
+                for name, prediction in getattr(expected[place], wanted).items():
+                    assert said[name].top[0][0] == prediction.top[0][0]
+                    assert said[name].probability == pytest.approx(prediction.probability, abs=1e-5)
+        assert batch_images > 4 or found == [expected[place] for place in places]
+
+
 def test_every_pass_has_the_same_shape() -> None:
     of, networks = engine(batch_images=6)
     answers(of, products_of(4, [3, 1, 5, 2, 2, 1, 1]))
