@@ -38,7 +38,6 @@ def evaluate(objects: Objects, jobs: Jobs, job: Job, version: EnsembleVersion, l
     task, default = _task(ensemble, taxonomy, labels), ensemble.default_combination
     outcomes = stored_outcomes(jobs, job.id)
     judged = collect(outcomes, labels, task.known(labels), list(ensemble.combinations), task.columns, alone=alone)
-    classes = taxonomy.classes
     if not len(judged):
         raise _nothing(jobs, job)
     seen = compare(objects, job, version, ensemble, labels.product_id).take(judged.label)
@@ -46,6 +45,12 @@ def evaluate(objects: Objects, jobs: Jobs, job: Job, version: EnsembleVersion, l
         reason = "its labelled products are those of the training dataset, and decided ones skipped the networks"
         raise BadInputError(f"job {job.id}", reason, remedy="score --no-skip-decided")
     used = ~seen.shared | np.logical_or.reduce([alone & ~trained for trained in seen.trained.values()])
+    heeded = (job.options.image_duplicates, job.options.product_duplicates) != ("none", "none")
+
+    def combination(name: str) -> CombinationFigures:
+        scores = kept.scores(objects, jobs, job, name, judged.product_id, taxonomy.classes)
+        return _combination(task, name, judged, seen, scores, None if heeded else scores)
+
     return Evaluation(
         job=job.id,
         dataset=job.dataset,
@@ -64,10 +69,7 @@ def evaluate(objects: Objects, jobs: Jobs, job: Job, version: EnsembleVersion, l
         training_dataset=version.dataset,
         skipped_decided=not alone,
         own_dataset=job.dataset_fingerprint == version.dataset_fingerprint,
-        combinations=tuple(
-            _combination(task, name, judged, seen, kept.scores(objects, jobs, job, name, judged.product_id, classes))
-            for name in ensemble.combinations
-        ),
+        combinations=tuple(combination(name) for name in ensemble.combinations),
         detail=_detail(task, default, judged, seen, version.fits.get(default, {})),
         members=provenance.members(objects, version, ensemble),
         timings=provenance.timings(jobs, job),
@@ -86,13 +88,13 @@ def _nothing(jobs: Jobs, job: Job) -> BadInputError:
 
 
 def _combination(
-    task: Task[Any, Any], name: str, judged: Judged[Any], seen: Seen, scores: Float32 | None
+    task: Task[Any, Any], name: str, judged: Judged[Any], seen: Seen, scores: Float32 | None, alone: Float32 | None
 ) -> CombinationFigures:
-    """`scores` are those with duplicates."""
+    """`scores` are those with duplicates, `alone` those without, where kept."""
     both = _quality(task, judged, judged.with_duplicates[name], ~seen.shared, scores)
     single = None
     if name in judged.without_duplicates:
-        single = _quality(task, judged, judged.without_duplicates[name], ~seen.trained[name])
+        single = _quality(task, judged, judged.without_duplicates[name], ~seen.trained[name], alone)
     return CombinationFigures(
         combination=name,
         trained=int(seen.trained[name].sum()),
@@ -103,9 +105,7 @@ def _combination(
     )
 
 
-def _quality(
-    task: Task[Any, Any], judged: Judged[Any], answers: Any, which: Bool, scores: Float32 | None = None
-) -> Any:
+def _quality(task: Task[Any, Any], judged: Judged[Any], answers: Any, which: Bool, scores: Float32 | None) -> Any:
     rows = np.flatnonzero(which)
     return task.quality(judged.known[rows], answers.take(rows), None if scores is None else scores[rows])
 

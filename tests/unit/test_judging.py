@@ -205,6 +205,9 @@ def test_the_area_under_the_curve_where_a_job_keeps_the_scores_of_all_classes(sc
     areas = [roc_auc_score(truth == one, said[:, one]) for one in range(3)]
     assert found.quality_with_duplicates.auc == pytest.approx(np.mean(areas))
     assert found.quality_without_duplicates.auc is None
+    nothing = replace(scene.job.options, image_duplicates="none", product_duplicates="none")
+    scene.job = replace(scene.job, options=nothing)
+    assert scene.evaluate(known).default.quality_without_duplicates.auc == pytest.approx(np.mean(areas))
     assert scene.evaluate(dict.fromkeys(IDS, 1000)).default.quality_with_duplicates.auc is None, "one class alone"
 
 

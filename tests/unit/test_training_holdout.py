@@ -11,6 +11,7 @@ from shared.domain.ensemble import Member
 from shared.packs import Manifest
 from workers.training import holdout
 from workers.training.dataset import Images, Parts
+from workers.training.objectives import OneCategory
 
 Bench = Any
 
@@ -22,7 +23,7 @@ def parts_of(product_id: list[int], classes: list[int], seen: list[bool], part: 
 
 
 def test_without_held_out_images_there_is_no_figure() -> None:
-    found = holdout.Tally().metrics()
+    found = holdout.Tally(OneCategory(0.0)).metrics()
     nothing = {"accuracy": None, "n": 0, "interval": None}
     assert found["products"]["all"] == found["top5"]["images"] == nothing
     assert found["macro"] == {"precision": None, "recall": None, "f1": None, "n": 0}
@@ -38,7 +39,7 @@ def test_figures_by_hand() -> None:
     probabilities = np.array(
         [[0.1, 0.9], [0.95, 0.05], [0.2, 0.8], [0.9, 0.1], [0.9, 0.1], [np.nan, np.nan]], dtype=np.float32
     )
-    tally = holdout.Tally()
+    tally = holdout.Tally(OneCategory(0.0))
     tally.add(probabilities[:2], parts, 0)
     tally.add(probabilities[2:], parts, 2)
     found = tally.metrics()

@@ -19,15 +19,16 @@ from workers.training import figures
 from workers.training.answering import probabilities_of, whole_products
 from workers.training.dataset import Parts
 from workers.training.device import Device
-from workers.training.label_figures import HoldoutTally
-from workers.training.objectives import ManyLabels, Objective, OneCategory
+from workers.training.objectives import Objective, OneCategory
 from workers.training.pictures import PictureSource
 from workers.training.preemption import PreemptedError
+from workers.training.sheets import of_products
 
 _BATCH_IMAGES = 128
 
 Scores = npt.NDArray[np.float16]
 Bool = npt.NDArray[np.bool_]
+Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
 
 
@@ -63,7 +64,7 @@ class HoldoutScorer:
         """
         held = self._parts.held_out
         module.eval()
-        tally = HoldoutTally(self._objective) if isinstance(self._objective, ManyLabels) else Tally()
+        tally = Tally(self._objective)
         starts = file_starts(held.product_id)
         for number, (start, stop) in enumerate(pairwise([*starts, len(held)])):
             key = scores_key(self._run, number)
@@ -114,13 +115,12 @@ class HoldoutScorer:
 class Tally:
     """Right and wrong answers over the holdout (not the blend part): per image and per product, all views averaged."""
 
-    def __init__(self) -> None:
-        self._images: list[Int64] = []  # place of the class, see `figures.places`
-        self._products: list[Int64] = []  # int64 [n, 3]: place of the class, answer, class
-        self._seen: list[Bool] = []
+    def __init__(self, objective: Objective) -> None:
+        self._images, self._products = objective.sheet(), objective.sheet()
+        self._seen: list[Bool] = [np.zeros(0, dtype=np.bool_)]
         self._undecodable = 0
 
-    def add(self, probabilities: npt.NDArray[np.float32], parts: Parts, start: int) -> None:
+    def add(self, probabilities: Float32, parts: Parts, start: int) -> None:
         """Count whole products: float32 [n, classes], rows `start` onwards of the held-out images.
 
         NaN rows (undecodable images) are counted and left out.
@@ -131,38 +131,25 @@ class Tally:
         used = mine & decoded
         if not used.any():
             return
-        product_id, classes = parts.held_out.product_id[rows][used], parts.held_out.class_index[rows][used]
-        first = np.flatnonzero(np.r_[True, product_id[1:] != product_id[:-1]])
-        self._images.append(figures.places(probabilities[used], classes))
-        self._products.append(figures.answers(np.add.reduceat(probabilities[used], first, axis=0), classes[first]))
+        product_id, truth = parts.held_out.product_id[rows][used], parts.held_out.class_index[rows][used]
+        self._images.add(probabilities[used], truth)
+        means, first = of_products(probabilities[used], product_id)
+        self._products.add(means, truth[first])
         self._seen.append(parts.seen[rows][used][first])
 
     def metrics(self) -> dict[str, Any]:
-        """Accuracies. Products: `all`, those sharing an image with the training part (`seen`), and the `new` ones.
+        """Accuracies, and what `holdout` of the objective's sheet says.
 
-        `top5`: among the best five, images and all products; `macro`: `figures.macro` of all products, null without.
+        Products: `all`, those sharing an image with the training part (`seen`), and the `new` ones.
         """
-        images = np.concatenate([np.zeros(0, dtype=np.int64), *self._images])
-        products = np.concatenate([np.zeros((0, 3), dtype=np.int64), *self._products])
-        seen = np.concatenate([np.zeros(0, dtype=np.bool_), *self._seen])
-        place, answer, truth = products.T
+        seen, right = np.concatenate(self._seen), self._products.right
+        groups = {"all": np.ones_like(seen), "seen": seen, "new": ~seen}
         return {
-            "images": figures.accuracy(images == 0),
-            "products": {name: figures.accuracy(place[which] == 0) for name, which in _groups(seen).items()},
-            "top5": {
-                "images": figures.accuracy(images < figures.TOP),
-                "products": figures.accuracy(place < figures.TOP),
-            },
-            "macro": {**(figures.macro(truth, answer) if len(truth) else _NO_MACRO), "n": len(truth)},
+            "images": figures.accuracy(self._images.right),
+            "products": {name: figures.accuracy(right[which]) for name, which in groups.items()},
+            **self._products.holdout(self._images),
             "undecodable": self._undecodable,
         }
-
-
-_NO_MACRO = {"precision": None, "recall": None, "f1": None}
-
-
-def _groups(seen: Bool) -> dict[str, Bool]:
-    return {"all": np.ones_like(seen), "seen": seen, "new": ~seen}
 
 
 def _npy(array: npt.NDArray[Any]) -> bytes:

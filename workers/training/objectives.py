@@ -17,6 +17,7 @@ from shared.domain.label_sets import Classes, LabelSets
 from shared.domain.taxonomy import Taxonomy
 from workers.training import figures
 from workers.training.dataset import Images, Parts
+from workers.training.sheets import CategorySheet, LabelSheet, Sheet
 
 Bool = npt.NDArray[np.bool_]
 Float32 = npt.NDArray[np.float32]
@@ -44,6 +45,9 @@ class Objective(Protocol):
 
     def right(self, probabilities: npt.NDArray[np.floating], truth: Int64) -> Bool:
         """Which of n answers are right: bool[n]."""
+
+    def sheet(self) -> Sheet:
+        """Room for answers that are to be judged."""
 
 
 class OneCategory:
@@ -74,6 +78,10 @@ class OneCategory:
     def right(self, probabilities: npt.NDArray[np.floating], truth: Int64) -> Bool:
         """See `Objective`."""
         return np.asarray(probabilities.argmax(axis=1) == truth)
+
+    def sheet(self) -> CategorySheet:
+        """See `Objective`."""
+        return CategorySheet()
 
 
 class Levels(OneCategory):
@@ -155,11 +163,11 @@ class ManyLabels:
 
     def right(self, probabilities: npt.NDArray[np.floating], truth: Int64) -> Bool:
         """See `Objective`."""
-        return np.asarray(((probabilities > SURE) == self.known(truth)).all(axis=1))
+        return np.asarray(((probabilities > SURE) == (self._sets.dense(truth) > 0)).all(axis=1))
 
-    def known(self, truth: Int64) -> Bool:
-        """Which labels each of n images has: bool[n, labels]."""
-        return self._sets.dense(truth) > 0
+    def sheet(self) -> LabelSheet:
+        """See `Objective`."""
+        return LabelSheet(self._sets)
 
     def _targets(self, truth: Tensor) -> Tensor:
         return torch.from_numpy(self._sets.dense(truth.cpu().numpy())).to(truth.device, non_blocking=True)

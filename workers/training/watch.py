@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from shared.domain import views
 from shared.domain.ensemble import Member
 from shared.domain.product_images import EACH_IMAGE
-from workers.training import features, figures
+from workers.training import features
 from workers.training.answering import running, whole_products
 from workers.training.dataset import Images
 from workers.training.device import Device
-from workers.training.label_figures import WatchTally
-from workers.training.objectives import ManyLabels, Objective, OneCategory
+from workers.training.objectives import Objective, OneCategory
 from workers.training.pictures import PictureBatch, Source
 from workers.training.preemption import PreemptedError
+from workers.training.sheets import of_products
 from workers.vision.forward import logits
 from workers.vision.joint import grouped, joint_logits, ranks
 from workers.vision.preprocessing import resize
@@ -60,13 +60,12 @@ class Watch:
     def judge(self, module: nn.Module) -> dict[str, Any] | None:
         """Figures of the images that can be decoded; None where there is none or the mean loss is not finite.
 
-        `images`, `products`, `loss` (mean cross-entropy per image, labels not smoothed), shares `image_top1`,
-        `image_top5`, `product_top1`, `product_top5` (a product's images are averaged), `precision`, `recall` and `f1`
-        (products, `figures.macro`), `half` (images, `figures.half`); of label sets as `WatchTally` says. Leaves
-        `module` in eval mode. Raises PreemptedError between two batches.
+        `images`, `products`, `loss` (mean cross-entropy per image, of label sets per image and label; not smoothed),
+        and what `watch` of the objective's sheet says (a product's images are averaged). Leaves `module` in eval mode.
+        Raises PreemptedError between two batches.
         """
         module.eval()
-        tally = WatchTally(self._objective) if isinstance(self._objective, ManyLabels) else Tally()
+        tally = Tally(self._objective)
         for batch in self._source.batches(self._batches()):
             if self._preempted():
                 raise PreemptedError
@@ -115,37 +114,27 @@ class Watch:
 
 
 class Tally:
-    """What is kept of the answers to many images: losses, places of the class, answers; no scores."""
+    """Counts the answers to many images."""
 
-    def __init__(self) -> None:
+    def __init__(self, objective: Objective) -> None:
         self._loss = 0.0
-        self._images: list[Int64] = []  # int64 [n, 3]: place of the class, answer, class
-        self._products: list[Int64] = []
-        self._probability: list[Float32] = []  # of the answer to each image
+        self._images, self._products = objective.sheet(), objective.sheet()
 
     def add(self, probabilities: Float32, losses: Float32, truth: Int64, product_id: Int64) -> None:
         """Count images of whole products, those of a product together: [n, classes], [n], [n], [n]."""
         self._loss += float(losses.sum(dtype=np.float64))
-        self._images.append(figures.answers(probabilities, truth))
-        self._probability.append(probabilities.max(axis=1))
-        first = np.flatnonzero(np.r_[True, product_id[1:] != product_id[:-1]])
-        self._products.append(figures.answers(np.add.reduceat(probabilities, first, axis=0), truth[first]))
+        self._images.add(probabilities, truth)
+        means, first = of_products(probabilities, product_id)
+        self._products.add(means, truth[first])
 
     def figures(self) -> dict[str, Any] | None:
         """As `Watch.judge` says."""
-        if not self._images or not math.isfinite(self._loss):
+        images = len(self._images.right)
+        if not images or not math.isfinite(self._loss):
             return None
-        images, products = np.concatenate(self._images), np.concatenate(self._products)
-        shares = {
-            f"{name}_top{top}": float((rows[:, 0] < top).mean())
-            for name, rows in (("image", images), ("product", products))
-            for top in (1, figures.TOP)
-        }
         return {
-            "images": len(images),
-            "products": len(products),
-            "loss": self._loss / len(images),
-            **shares,
-            **figures.macro(products[:, 2], products[:, 1]),
-            "half": figures.half(images[:, 2], images[:, 1], np.concatenate(self._probability)),
+            "images": images,
+            "products": len(self._products.right),
+            "loss": self._loss / images,
+            **self._products.watch(self._images),
         }
