@@ -1,5 +1,6 @@
 """The engines that benchmarks score with: a timm network with random weights, or stubs that stand for one."""
 
+import gc
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ def engine(network: Network, of_views: Sequence[str], classes: int, batch_images
     device = resolve_device("auto")
     network.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     ensemble = parse(_FILE % ", ".join(of_views), "the benchmark", architectures())
-    return Engine(
+    found = Engine(
         ensemble,
         _taxonomy(classes),
         {"only": network},
@@ -76,6 +77,9 @@ def engine(network: Network, of_views: Sequence[str], classes: int, batch_images
         on=Device(device, "auto", batch_images),
         settings=ScoringSettings(),
     )
+    gc.collect()
+    gc.freeze()  # as workers do once an engine is loaded
+    return found
 
 
 def _taxonomy(classes: int) -> Taxonomy:

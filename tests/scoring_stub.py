@@ -148,7 +148,7 @@ class StubEngine:
         product = int(chunk.index.product_id[row])
         self.on_product(product)
         images = range(chunk.index.first_image[row], chunk.index.first_image[row + 1])
-        pictures = [bytes(chunk.picture(image)) for image in images]
+        pictures = [*map(bytes, chunk.pictures(images))]
         assert all(b" of %d|" % product in picture for picture in pictures)
         if any(picture.startswith(POISON) for picture in pictures):
             self.on_poison(product)

@@ -1,9 +1,9 @@
 """What the adapters of document stores have in common: records as JSON, and the words for what is not there."""
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict, fields
 from typing import TypeVar
+
+import msgspec
 
 from shared.domain.errors import ConflictError, NotFoundError
 from shared.domain.records import Record
@@ -13,13 +13,12 @@ _Record = TypeVar("_Record", bound=Record)
 
 def to_json(record: Record) -> str:
     """A record as the JSON that `from_json` reads."""
-    values = {item.name: getattr(record, item.name) for item in fields(record)}
-    return json.dumps(values, default=asdict, ensure_ascii=False)  # asdict of all copies every number of an outcome
+    return msgspec.json.encode(record).decode()
 
 
 def from_json(kind: type[_Record], text: str) -> _Record:
     """The record that `to_json` wrote. Raises NewerSchemaError."""
-    return kind.from_plain(json.loads(text))
+    return kind.from_plain(msgspec.json.decode(text))
 
 
 def _of_list(what: str) -> Callable[[str], NotFoundError]:

@@ -14,7 +14,7 @@ Float = npt.NDArray[np.floating[Any]]
 Integer = npt.NDArray[np.integer[Any]]
 
 DECIMALS = 7
-"""Decimals of a stored probability, margin or entropy: what float32 holds."""
+"""Decimals of a prediction's probabilities, margin and entropy: what float32 holds."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,20 +64,26 @@ def assemble(summary: Summary, taxonomy: Taxonomy) -> list[Prediction]:
     top = [
         tuple(zip(indexes[:count], values, strict=False))
         for indexes, values, count in zip(
-            summary.class_index.tolist(), summary.probability.tolist(), shown, strict=True
+            summary.class_index.tolist(), _rounded(summary.probability), shown, strict=True
         )
     ]
     nodes = [
         tuple(zip(indexes, values, strict=True))
-        for indexes, values in zip(summary.node_index.tolist(), summary.node_probability.tolist(), strict=True)
+        for indexes, values in zip(summary.node_index.tolist(), _rounded(summary.node_probability), strict=True)
     ]
     category_ids = taxonomy.category_ids[summary.class_index[:, 0]].tolist()
     return [
         Prediction(category_id, best[0][0], best[0][1], best, levels, margin, entropy)
         for category_id, best, levels, margin, entropy in zip(
-            category_ids, top, nodes, summary.margin.tolist(), summary.entropy.tolist(), strict=True
+            category_ids, top, nodes, _rounded(summary.margin), _rounded(summary.entropy), strict=True
         )
     ]
+
+
+def _rounded(values: Float) -> list[Any]:
+    """All at once: number by number in Python it took as long as everything else that is done per product."""
+    rounded: list[Any] = np.round(values.astype(np.float64), DECIMALS).tolist()
+    return rounded
 
 
 def predict(probabilities: Float, taxonomy: Taxonomy, top_k: int) -> list[Prediction]:
@@ -96,14 +102,14 @@ def predict_labels(probabilities: Float, thresholds: Float, taxonomy: Taxonomy, 
     best = np.take_along_axis(p, order, axis=1)
     answered = np.take_along_axis(probabilities > thresholds, order, axis=1)
     logs, others = (np.log(of, out=np.zeros_like(p), where=of > 0) for of in (p, 1 - p))
-    entropy = np.maximum(-(p * logs + (1 - p) * others).sum(axis=1), 0.0).tolist()
-    margin = (best[:, 0] - best[:, 1] if p.shape[1] > 1 else best[:, 0]).tolist()
+    entropy = _rounded(np.maximum(-(p * logs + (1 - p) * others).sum(axis=1), 0.0))
+    margin = _rounded(best[:, 0] - best[:, 1] if p.shape[1] > 1 else best[:, 0])
     shown = np.maximum(np.count_nonzero(best[:, :top_k] > 0, axis=1), 1).tolist()
     found = []
     for row in range(len(p)):
-        top = tuple(zip(order[row, : shown[row]].tolist(), best[row, : shown[row]].tolist(), strict=True))
+        top = tuple(zip(order[row, : shown[row]].tolist(), _rounded(best[row, : shown[row]]), strict=True))
         of_row = answered[row]
-        labels = tuple(zip(order[row, of_row].tolist(), best[row, of_row].tolist(), strict=True))
+        labels = tuple(zip(order[row, of_row].tolist(), _rounded(best[row, of_row]), strict=True))
         index, probability = top[0]
         category = int(taxonomy.category_ids[index])
         found.append(Prediction(category, index, probability, top, (), margin[row], entropy[row], labels=labels))
@@ -118,22 +124,24 @@ def one_hot(class_index: int, taxonomy: Taxonomy) -> Prediction:
 
 
 def to_plain(prediction: Prediction) -> dict[str, Any]:
-    """JSON values of a prediction, floats with `DECIMALS` decimals; what an outcome holds per combination.
+    """JSON values of a prediction: what an outcome holds per combination.
 
     There is a `decision` only where one was made, and `labels` only of label sets.
     """
-    plain = {
+    plain: dict[str, Any] = {
         "category_id": prediction.category_id,
         "class_index": prediction.class_index,
-        "probability": round(prediction.probability, DECIMALS),
-        "top": [[i, round(p, DECIMALS)] for i, p in prediction.top],
-        "nodes": [[i, round(p, DECIMALS)] for i, p in prediction.nodes],
-        "margin": round(prediction.margin, DECIMALS),
-        "entropy": round(prediction.entropy, DECIMALS),
+        "probability": prediction.probability,
+        "top": prediction.top,
+        "nodes": prediction.nodes,
+        "margin": prediction.margin,
+        "entropy": prediction.entropy,
     }
     if prediction.labels is not None:
-        plain["labels"] = [[i, round(p, DECIMALS)] for i, p in prediction.labels]
-    return plain | {"decision": prediction.decision} if prediction.decision else plain
+        plain["labels"] = prediction.labels
+    if prediction.decision:
+        plain["decision"] = prediction.decision
+    return plain
 
 
 def from_plain(plain: Mapping[str, Any]) -> Prediction:

@@ -281,7 +281,7 @@ class Lease(Record):
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One combination's answer for one product. Class indexes are rows of the taxonomy."""
+    """One combination's answer for one product. Class indexes are rows of the taxonomy; floats have 7 decimals."""
 
     category_id: int
     class_index: int

@@ -83,7 +83,7 @@ def test_a_node_is_drained_in_the_middle_of_a_job_and_of_a_training(shop: Instal
         assert shop.stores.runs.run(run).state in ("running", "pending")
     finally:
         shop.run(documented("kubectl uncordon NODE", NODE=node))
-    shop.scale("shelver-gateway", 2)
+        shop.scale("shelver-gateway", 2)
     goes_on(shop, before)
     settled(shop)
     counted_once(shop, training, run)
@@ -154,7 +154,7 @@ def test_keys_are_made_revoked_and_replaced(shop: Installation) -> None:
 
 
 def test_what_an_alert_makes_one_look_at(shop: Installation) -> None:
-    job = shop.stores.jobs.jobs(("succeeded",))[0].id
+    job = shop.ended(shop.submit())
     assert "shelver-dispatcher" in shop.run(documented("kubectl --namespace shelver get pods"))
     shop.run(documented("kubectl --namespace shelver get events --sort-by .lastTimestamp"))
     component = "app.kubernetes.io/component=worker-default"

@@ -1,6 +1,8 @@
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -15,37 +17,20 @@ NO_POLICIES = Policies("none", "none", skip_decided=True, own_source=False)
 PICTURE = random_picture(np.random.default_rng(1))  # 8 x 8, 192 bytes decoded
 
 
-class CountedPool(ThreadPoolExecutor):
-    """Knows how many pictures were ever handed out and not taken at one time."""
-
-    def __init__(self) -> None:
-        super().__init__(2)
-        self.lock = threading.Lock()
-        self.waiting = 0
-        self.most = 0
-
-    def submit(self, function, /, group):
-        pictures = len(group.contents)
-        with self.lock:
-            self.waiting += pictures
-            self.most = max(self.most, self.waiting)
-        inner = super().submit(function, group)
-        pool = self
-
-        class Taken(Future):
-            def result(self, timeout=None):
-                with pool.lock:
-                    pool.waiting -= pictures
-                return inner.result(timeout)
-
-        return Taken()
-
-
 def plans(*sizes: int) -> list[Plan]:
     return [
         plan(chunk([[PICTURE]] * size, first_id=1 + i), None, NO_POLICIES, TAXONOMY, time.perf_counter)
         for i, size in enumerate(sizes)
     ]
+
+
+@contextmanager
+def ahead_of(given: list[Plan], bounds: Bounds, *, helps: bool = False) -> Iterator[DecodeAhead]:
+    with (
+        ThreadPoolExecutor(2) as pool,
+        DecodeAhead(iter(given), pool, DecodeLimits(), bounds, time.perf_counter, helps=helps) as ahead,
+    ):
+        yield ahead
 
 
 def places(groups) -> list[int]:
@@ -63,53 +48,82 @@ def until(condition, seconds: float = 10.0) -> None:
 @pytest.mark.parametrize(
     ("bounds", "most"),
     [
-        (Bounds(5, 10**9), 5),
-        (Bounds(100, 192 * 3), 3),
-        (Bounds(100, 1), 1),
-        (Bounds(24, 10**9), 23),  # in groups of three, and of two at the end of the first chunk
-        (Bounds(25, 10**9), 23),
-        (Bounds(1000, 192 * 2 * 8 + 1), 16),  # in groups of two, by their bytes
+        (Bounds(5, 10**9, 8), 5),
+        (Bounds(100, 192 * 3, 8), 3),
+        (Bounds(100, 1, 8), 1),
+        (Bounds(24, 10**9, 8), 23),  # in groups of three, and of two at the end of the first chunk
+        (Bounds(25, 10**9, 8), 23),
+        (Bounds(1000, 192 * 2 * 8 + 1, 8), 16),  # in groups of two, by their bytes
     ],
 )
 def test_pictures_waiting_stay_within_the_bounds(bounds, most):
-    with CountedPool() as pool, DecodeAhead(iter(plans(20, 30)), pool, DecodeLimits(), bounds, time.perf_counter) as a:
-        until(lambda: pool.waiting == most)
-        assert pool.most == most
-        taken = [places(groups) for _, groups in a]
+    taken, waiting = [], []
+    with ahead_of(plans(20, 30), bounds) as ahead:
+        until(lambda: ahead.waiting == most)
+        for _, groups in ahead:
+            taken.append([])
+            for group in groups:
+                taken[-1] += places([group])
+                waiting.append(ahead.waiting)
 
     assert taken == [list(range(20)), list(range(30))]
-    assert pool.most <= max(1, min(bounds.pictures, bounds.bytes // 192))
+    assert max(waiting) <= max(1, min(bounds.pictures, bounds.bytes // 192))
+
+
+def test_who_waits_for_pictures_decodes_too():
+    threads = set()
+    with ThreadPoolExecutor(1) as pool:
+        busy = threading.Event()
+        pool.submit(busy.wait)
+        with DecodeAhead(
+            iter(plans(20, 30)), pool, DecodeLimits(), Bounds(16, 10**9, 8), told(threads), helps=True
+        ) as ahead:
+            taken = [places(groups) for _, groups in ahead]
+        busy.set()
+
+    assert taken == [list(range(20)), list(range(30))]
+    assert threads == {threading.current_thread()}
+
+
+def told(threads):
+    """A clock that notes whose it is."""
+    return lambda: threads.add(threading.current_thread()) or time.perf_counter()
+
+
+def test_what_decoding_raises_comes_to_who_takes_the_pictures(monkeypatch):
+    def broken(*_):
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr("workers.scoring.ahead.decode", broken)
+    for helps in (False, True):
+        with ahead_of(plans(3), Bounds(2, 10**9, 8), helps=helps) as ahead, pytest.raises(RuntimeError, match="broken"):
+            [places(groups) for _, groups in ahead]
 
 
 def test_the_next_chunk_is_decoded_while_this_one_is_in_hand():
-    with (
-        CountedPool() as pool,
-        DecodeAhead(iter(plans(1, 4, 4)), pool, DecodeLimits(), Bounds(99, 10**9), time.perf_counter) as ahead,
-    ):
+    with ahead_of(plans(1, 4, 4), Bounds(99, 10**9, 8)) as ahead:
         chunks = iter(ahead)
         _, groups = next(chunks)
-        until(lambda: pool.waiting == 5)
+        until(lambda: ahead.waiting == 5)
         assert places(groups) == [0]
-        assert pool.most == 5
+        assert ahead.waiting == 4
         assert [len(places(groups)) for _, groups in chunks] == [4, 4]
 
 
 def test_pictures_that_nobody_takes_are_passed_over():
-    with ThreadPoolExecutor(1) as pool:
-        given = plans(3, 2)
-        with DecodeAhead(iter(given), pool, DecodeLimits(), Bounds(2, 10**9), time.perf_counter) as ahead:
+    given = plans(3, 2)
+    for helps in (False, True):
+        with ahead_of(given, Bounds(2, 10**9, 8), helps=helps) as ahead:
             assert [found is wanted for (found, _), wanted in zip(ahead, given, strict=True)] == [True, True]
 
 
-def test_memory_of_pictures_that_were_taken_is_used_again():
+@pytest.mark.parametrize("helps", [False, True])
+def test_memory_of_pictures_that_were_taken_is_used_again(helps):
     contents = [random_picture(np.random.default_rng(i)) for i in range(200)]
     expected = [decode(content, DecodeLimits()) for content in contents]
     given = plan(chunk([contents]), None, NO_POLICIES, TAXONOMY, time.perf_counter)
     memories, found = set(), {}
-    with (
-        ThreadPoolExecutor(2) as pool,
-        DecodeAhead(iter([given]), pool, DecodeLimits(), Bounds(16, 10**9), time.perf_counter) as ahead,
-    ):
+    with ahead_of([given], Bounds(16, 10**9, 8), helps=helps) as ahead:
         for _, groups in ahead:
             for group in groups:
                 for of_block, pixels in group.blocks:
@@ -123,10 +137,9 @@ def test_memory_of_pictures_that_were_taken_is_used_again():
 
 def test_leaving_early_stops_the_thread():
     before = threading.active_count()
-    with ThreadPoolExecutor(1) as pool:
-        with DecodeAhead(iter(plans(50, 50)), pool, DecodeLimits(), Bounds(2, 10**9), time.perf_counter) as ahead:
-            next(iter(ahead))
-        assert threading.active_count() <= before + 1
+    with ahead_of(plans(50, 50), Bounds(2, 10**9, 8)) as ahead:
+        next(iter(ahead))
+    assert threading.active_count() == before
 
 
 def test_without_a_table_everything_needs_the_network():

@@ -3,7 +3,7 @@ import torch
 
 from shared.domain.errors import FailedError
 from tests.engine_parts import CPU
-from workers.vision.devices import cores, out_of_memory, resolve_device, resolve_precision
+from workers.vision.devices import cores, out_of_memory, resolve_device, resolve_precision, torch_threads
 
 
 def test_auto_is_float32_on_a_processor():
@@ -48,3 +48,10 @@ def test_other_errors_are_not(error):
 
 def test_there_is_a_core():
     assert cores() >= 1
+
+
+def test_threads_of_torch_are_as_before_afterwards():
+    before = torch.get_num_threads()
+    with torch_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from shared.domain.errors import StoreUnavailableError
-from shared.domain.predictions import predict
-from tests.engine_parts import CLASSES, CPU, TAXONOMY, Rig, chunk, md5s, picture, random_picture
-from workers.vision.devices import DeviceTooSmallError
+from shared.domain.predictions import DECIMALS, predict
+from tests.engine_parts import CLASSES, CPU, TAXONOMY, Colours, Rig, chunk, md5s, picture, random_picture
+from workers.scoring.accumulate import DeviceMeans
+from workers.vision.devices import DeviceTooSmallError, torch_threads
 
 BROKEN = b"\xff\xd8\xffthis is no picture"
 
@@ -77,6 +78,20 @@ def test_every_forward_pass_has_the_same_shape():
     rig.run(chunk(catalog(5, 7)), chunk(catalog(6, 1), first_id=90))
 
     assert set(rig.shapes) == {(6, 3, 4, 4)}
+
+
+def test_only_networks_use_several_threads(monkeypatch):
+    """Whatever else is done would wait for threads whose cores decode."""
+    with torch_threads(3):
+        rig = Rig()
+        of_networks, of_means = set(), set()
+        enter = DeviceMeans.enter
+        forward = Colours.forward
+        count = torch.get_num_threads
+        monkeypatch.setattr(Colours, "forward", lambda *of: of_networks.add(count()) or forward(*of))
+        monkeypatch.setattr(DeviceMeans, "enter", lambda *of: of_means.add(count()) or enter(*of))
+        rig.run(chunk(catalog(5, 7)))
+        assert (of_networks, of_means, count()) == ({3}, {1}, 3)
 
 
 def test_a_product_with_more_images_than_a_batch():
@@ -247,7 +262,8 @@ def test_kept_scores():
     for row, product in enumerate(result.products[:3]):
         top = product.predictions["all"].top
         classes, probabilities = scores["class_index"][row, 1], scores["probability"][row, 1]
-        assert tuple(zip(classes.tolist(), probabilities.tolist(), strict=True)) == top
+        rounded = probabilities.astype(np.float64).round(DECIMALS)
+        assert tuple(zip(classes.tolist(), rounded.tolist(), strict=True)) == top
 
 
 def test_kept_scores_of_nothing():

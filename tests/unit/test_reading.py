@@ -74,7 +74,7 @@ def test_bytes_of_unwanted_products_are_passed_over_where_there_are_many(
     wanted = np.array([0, 1, 0, 1, 1, 0, 0, 1], dtype=np.bool_)
     read = ChunkReader(objects).read(job, chunk, wanted)
     pictures = [
-        [bytes(read.picture(image)) for image in range(read.index.first_image[row], read.index.first_image[row + 1])]
+        [*map(bytes, read.pictures(range(read.index.first_image[row], read.index.first_image[row + 1])))]
         for row in range(len(read.index))
     ]
     counts = {101: 2, 103: 3, 104: 1, 107: 1}

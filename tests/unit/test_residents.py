@@ -1,4 +1,7 @@
-from dataclasses import dataclass
+import gc
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -10,9 +13,16 @@ from workers.scoring.residents import Residents
 class Weights:
     bytes: int
     closed: bool = False
+    itself: "Weights | None" = field(default=None, repr=False)
 
     def close(self) -> None:
         self.closed = True
+
+
+@pytest.fixture(autouse=True)
+def _nothing_kept_from_collection() -> Iterator[None]:
+    yield
+    gc.unfreeze()
 
 
 def test_the_least_recently_used_go_until_the_rest_fits() -> None:
@@ -51,6 +61,20 @@ def test_what_does_not_fit_beside_others_is_loaded_alone() -> None:
     residents.clear()
     with pytest.raises(FailedError, match="broken"):
         residents.use("none", _broken)
+
+
+def test_what_is_in_memory_is_kept_from_collection_and_what_was_is_collected() -> None:
+    residents: Residents[Weights] = Residents(100)
+    first = residents.use("first", lambda: Weights(1))
+    first.itself = first
+    gone = weakref.ref(first)
+    del first
+    assert gc.get_freeze_count() > 0
+    residents.drop("first")
+    assert gc.get_freeze_count() == 0
+    residents.use("second", lambda: Weights(1))
+    assert gone() is None
+    assert gc.get_freeze_count() > 0
 
 
 def _broken() -> Weights:

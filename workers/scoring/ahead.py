@@ -19,8 +19,6 @@ from shared.ports import Clock
 from workers.scoring.chunks import Plan
 from workers.vision.decode import DecodeLimits, Header, Pixels, UndecodableError, decode, read_header
 
-_GROUPS_AHEAD = 8  # as many groups of pictures as this wait or are decoded at one time, at least
-
 Places = npt.NDArray[np.int64]
 
 
@@ -40,24 +38,37 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How far ahead of the device to be: pictures waiting or being decoded, and the bytes they take decoded."""
+    """How far ahead of the device to be: pictures waiting or being decoded, and the bytes they take decoded.
+
+    They are that many in `groups` groups at least, each of which one thread decodes.
+    """
 
     pictures: int
     bytes: int
+    groups: int
 
 
 class DecodeAhead:
     """Iterate over (plan, its pictures) in order; a thread pulls the plans, a pool decodes. Leave it to stop both.
 
-    The pictures of a plan have to be taken before the next plan is.
+    The pictures of a plan have to be taken before the next plan is. With `helps`, who would have to wait for them
+    decodes too: on a CPU, where the pool has one thread less than there are cores, and more would take turns.
     """
 
     def __init__(
-        self, plans: Iterator[Plan], pool: ThreadPoolExecutor, limits: DecodeLimits, bounds: Bounds, clock: Clock
+        self,
+        plans: Iterator[Plan],
+        pool: ThreadPoolExecutor,
+        limits: DecodeLimits,
+        bounds: Bounds,
+        clock: Clock,
+        *,
+        helps: bool,
     ) -> None:
         self._clock = clock
         self._plans = plans
         self._pool = pool
+        self._helps = helps
         self._limits = limits
         self._bounds = bounds
         self._room = threading.Condition()
@@ -65,6 +76,7 @@ class DecodeAhead:
         self._waiting_bytes = 0
         self._stopped = False
         self._items: queue.SimpleQueue[_Item] = queue.SimpleQueue()
+        self._unbegun: deque[_Decoding] = deque()
         self._free: deque[Pixels] = deque()  # memory of groups that were taken: new memory costs a third of decoding
         self._chunks = threading.Semaphore(2)  # one on the device and one being decoded
         self._feeder = threading.Thread(target=self._feed, name="decode-ahead", daemon=True)
@@ -82,6 +94,11 @@ class DecodeAhead:
         self._chunks.release()
         self._feeder.join()
 
+    @property
+    def waiting(self) -> int:
+        """Pictures that are decoded, or will be, and were not taken."""
+        return self._waiting_pictures
+
     def __iter__(self) -> Iterator[tuple[Plan, Iterator[Decoded]]]:
         while isinstance(item := self._take(), Plan):
             groups = self._groups_taken()
@@ -93,6 +110,8 @@ class DecodeAhead:
     def _groups_taken(self) -> Iterator[Decoded]:
         while isinstance(item := self._take(), _Decoding):
             try:
+                while self._helps and not item.future.done() and self._unbegun:
+                    self._decode_next()
                 decoded, memory = item.future.result()
             finally:
                 with self._room:
@@ -124,10 +143,9 @@ class DecodeAhead:
 
     def _groups(self, plan: Plan) -> Iterator["_Group"]:
         """Pictures to decode one after another in one thread: handing each over by itself costs a third of decoding."""
-        most = max(1, self._bounds.pictures // _GROUPS_AHEAD), self._bounds.bytes // _GROUPS_AHEAD
+        most = max(1, self._bounds.pictures // self._bounds.groups), self._bounds.bytes // self._bounds.groups
         group = _Group(0, [], [], 0)
-        for place, image in enumerate(plan.pictures):
-            content = plan.chunk.picture(image)
+        for place, content in enumerate(plan.chunk.pictures(plan.pictures)):
             header = self._header(content)
             size = math.prod(_shape(header))
             if group.contents and (len(group.contents) == most[0] or group.bytes + size > most[1]):
@@ -153,8 +171,22 @@ class DecodeAhead:
                 return False
             self._waiting_pictures += pictures
             self._waiting_bytes += group.bytes
-        self._items.put(_Decoding(self._pool.submit(self._decode, group), group))
+        item = _Decoding(Future(), group)
+        self._unbegun.append(item)
+        self._items.put(item)
+        self._pool.submit(self._decode_next)
         return True
+
+    def _decode_next(self) -> None:
+        """The first group that nobody has begun; nothing where somebody was faster."""
+        try:
+            item = self._unbegun.popleft()
+        except IndexError:
+            return
+        try:
+            item.future.set_result(self._decode(item.group))
+        except BaseException as error:  # it belongs to whoever takes the group
+            item.future.set_exception(error)
 
     def _fits(self, pictures: int, size: int) -> bool:
         if not self._waiting_pictures:

@@ -1,6 +1,6 @@
 """What goes into the engine, what comes out, and which pictures of a chunk need the network."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,10 +28,12 @@ class ChunkInput:
     content: bytes
     start: int
 
-    def picture(self, image: int) -> memoryview:
-        """The bytes of one image, by its row of the index."""
-        begin = int(self.index.image_offset[image]) - self.start
-        return memoryview(self.content)[begin : begin + int(self.index.image_length[image])]
+    def pictures(self, images: Sequence[int]) -> Iterator[memoryview]:
+        """The bytes of images, by their rows of the index."""
+        rows, content = np.array(images, np.int64), memoryview(self.content)
+        begins = self.index.image_offset[rows] - self.start
+        ends = begins + self.index.image_length[rows]
+        return (content[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True))
 
 
 @dataclass(frozen=True, slots=True)

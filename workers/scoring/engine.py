@@ -32,13 +32,22 @@ from workers.scoring.labels import LabelSummariser
 from workers.scoring.results import Results
 from workers.scoring.summaries import Summariser, Summarising
 from workers.vision.decode import DecodeLimits
-from workers.vision.devices import DeviceTooSmallError, cores, device_memory, out_of_memory, resolve_precision
+from workers.vision.devices import (
+    DeviceTooSmallError,
+    cores,
+    device_memory,
+    out_of_memory,
+    resolve_precision,
+    torch_threads,
+)
 from workers.vision.forward import logits
 from workers.vision.joint import Running
 
 __all__ = ["ChunkInput", "ChunkResult", "Device", "Engine", "Network", "Policies", "ProductResult"]
 
 _AHEAD_BYTES = 512 * 2**20
+_AHEAD_PICTURES = 256  # at least, whatever the batch: to hand a few over costs as much as to hand over many
+_AHEAD_GROUPS = 16  # and two for each thread
 
 
 def _ignore(_: int) -> None:
@@ -136,7 +145,10 @@ class Engine:
         self._limits = DecodeLimits(settings.decode_cap_pixels, settings.refuse_pixels, largest)
         self.batch_images = on.batch_images or settings.batch_images or _batch_images(on.device, largest)
         self._buffers: InputBuffers | None = None
-        self._pool = ThreadPoolExecutor(settings.decode_threads or cores(), thread_name_prefix="decode")
+        self._threads = torch.get_num_threads()  # for the networks; nothing else is worth more than one
+        self._decoders = settings.decode_threads or cores()
+        self._helps = on.device.type == "cpu"  # the thread that uses the engine decodes where no device waits for it
+        self._pool = ThreadPoolExecutor(max(1, self._decoders - self._helps), thread_name_prefix="decode")
 
     def run(self, chunks: Iterator[ChunkInput]) -> Generator[ChunkResult, None, None]:
         """The result of each chunk, in order. `chunks` is advanced by another thread, at most two ahead.
@@ -186,8 +198,9 @@ class Engine:
         self._pool.shutdown()
 
     def _ahead(self, plans: Iterator[Plan]) -> DecodeAhead:
-        bounds = Bounds(pictures=2 * self.batch_images, bytes=_AHEAD_BYTES)
-        return DecodeAhead(plans, self._pool, self._limits, bounds, self._clock)
+        pictures = max(2 * self.batch_images, _AHEAD_PICTURES)
+        bounds = Bounds(pictures, _AHEAD_BYTES, max(_AHEAD_GROUPS, 2 * self._decoders))
+        return DecodeAhead(plans, self._pool, self._limits, bounds, self._clock, helps=self._helps)
 
     def _score(
         self, chunk_plan: Plan, pictures: Iterator[Decoded], batch_images: int, halved: Callable[[int], None]
@@ -266,12 +279,13 @@ class Engine:
         )
         waiting = decoding = 0.0
         asked = self._clock()
-        for decoded in pictures:
-            waiting += self._clock() - asked
-            decoding += decoded.seconds
-            batches.take(decoded)
-            asked = self._clock()
-        batches.close()
+        with torch_threads(1):
+            for decoded in pictures:
+                waiting += self._clock() - asked
+                decoding += decoded.seconds
+                batches.take(decoded)
+                asked = self._clock()
+            batches.close()
         products = results.in_order()
         return ChunkResult(
             key=chunk_plan.chunk.key,
@@ -299,12 +313,12 @@ class Engine:
                 outputs.append(self._means.nothing(buffers.batch_images, self._taxonomy.classes))
                 continue
             given, inputs = network.input, buffers.normalised(network.input.size)
-            of_views = [
-                self._means.enter(
-                    logits(network.module, buffers.batch(given), spec, given, self.precision, inputs), place
-                )
-                for spec in self._views
-            ]
+            batch = buffers.batch(given)
+            of_views = []
+            for spec in self._views:
+                with torch_threads(self._threads):
+                    answer = logits(network.module, batch, spec, given, self.precision, inputs)
+                of_views.append(self._means.enter(answer, place))
             outputs.append(torch.stack(of_views))
         if not outputs:  # all members are joint
             return self._means.nothing(buffers.batch_images, self._taxonomy.classes)[None][:0]

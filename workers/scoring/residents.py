@@ -1,5 +1,6 @@
 """The engines that a worker keeps in memory: as many as fit, the least recently used ones go."""
 
+import gc
 import logging
 import time
 from collections import OrderedDict
@@ -47,7 +48,8 @@ class Residents(Generic[E]):
             began = self._clock()
             self._engines[key] = self._load(load)
             while self.bytes > self._limit and len(self._engines) > 1:
-                self._engines.popitem(last=False)[1].close()
+                self._let_go(self._engines.popitem(last=False)[1])
+            _keep_from_collection()
             self._on_loaded(self._clock() - began, self.bytes)
         self._engines.move_to_end(key)
         return self._engines[key]
@@ -55,17 +57,21 @@ class Residents(Generic[E]):
     def drop(self, key: Hashable) -> None:
         """Let one go; not being there is fine."""
         if key in self._engines:
-            self._engines.pop(key).close()
+            self._let_go(self._engines.pop(key))
 
     def clear(self) -> None:
         """Let all go."""
         while self._engines:
-            self._engines.popitem(last=False)[1].close()
+            self._let_go(self._engines.popitem(last=False)[1])
 
     @property
     def bytes(self) -> int:
         """Of all together."""
         return sum(engine.bytes for engine in self._engines.values())
+
+    def _let_go(self, engine: E) -> None:
+        engine.close()
+        gc.unfreeze()  # networks that refer to themselves go with the next collection
 
     def _load(self, load: Callable[[], E]) -> E:
         """Once more with all memory free, where others took room that the device may lack."""
@@ -76,4 +82,12 @@ class Residents(Generic[E]):
                 raise
             log.warning("loading again without the others in memory: %s", error)
             self.clear()
+            gc.collect()
             return load()
+
+
+def _keep_from_collection() -> None:
+    """Python need not look through libraries and networks for garbage: that took 0.2 s now and then, and held the lock
+    for which decoding threads wait."""
+    gc.collect()
+    gc.freeze()

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from io import BytesIO
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,8 +34,7 @@ class DecodeLimits:
     smallest: int = 1  # no side is scaled below this: the largest size of any member
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """What is known of a picture before it is decoded; lengths in pixels."""
 
     height: int

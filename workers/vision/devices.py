@@ -1,6 +1,8 @@
 """Which device, which precision and how many threads: what `auto` means here, and when memory has run out."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -44,6 +46,20 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 def cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Torch's operations on the CPU, of this thread, by `count` threads.
+
+    Small ones gain nothing by more than one, and wait for the other where all cores are busy: milliseconds each.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def device_memory(device: torch.device) -> int:
