@@ -9,11 +9,12 @@ import pytest
 
 from shared.domain.duplicates import Decisions
 from tests.engine_parts import TAXONOMY, chunk, random_picture
-from workers.scoring.ahead import Bounds, DecodeAhead
+from workers.scoring.ahead import BatchShape, Bounds, DecodeAhead
 from workers.scoring.chunks import Plan, Policies, plan
 from workers.vision.decode import DecodeLimits, decode
 
 NO_POLICIES = Policies("none", "none", skip_decided=True, own_source=False)
+NOWHERE = BatchShape(1000, ())  # no batch that pictures are decoded into
 PICTURE = random_picture(np.random.default_rng(1))  # 8 x 8, 192 bytes decoded
 
 
@@ -25,10 +26,14 @@ def plans(*sizes: int) -> list[Plan]:
 
 
 @contextmanager
-def ahead_of(given: list[Plan], bounds: Bounds, *, helps: bool = False) -> Iterator[DecodeAhead]:
+def ahead_of(
+    given: list[Plan], bounds: Bounds, *, helps: bool = False, batches: BatchShape = NOWHERE
+) -> Iterator[DecodeAhead]:
     with (
         ThreadPoolExecutor(2) as pool,
-        DecodeAhead(iter(given), pool, DecodeLimits(), bounds, time.perf_counter, helps=helps) as ahead,
+        DecodeAhead(
+            iter(given), pool, DecodeLimits(), bounds, time.perf_counter, helps=helps, batches=batches
+        ) as ahead,
     ):
         yield ahead
 
@@ -76,7 +81,13 @@ def test_who_waits_for_pictures_decodes_too():
         busy = threading.Event()
         pool.submit(busy.wait)
         with DecodeAhead(
-            iter(plans(20, 30)), pool, DecodeLimits(), Bounds(16, 10**9, 8), told(threads), helps=True
+            iter(plans(20, 30)),
+            pool,
+            DecodeLimits(),
+            Bounds(16, 10**9, 8),
+            told(threads),
+            helps=True,
+            batches=NOWHERE,
         ) as ahead:
             taken = [places(groups) for _, groups in ahead]
         busy.set()
@@ -133,6 +144,30 @@ def test_memory_of_pictures_that_were_taken_is_used_again(helps):
     assert sorted(found) == list(range(200))
     assert all((found[place] == pixels).all() for place, pixels in enumerate(expected))
     assert len(memories) < 50  # of 100 groups
+
+
+def test_pictures_of_a_size_that_batches_have_lie_in_their_batch_by_their_places():
+    """Memory of a batch is used again once pictures of the one after the next are taken."""
+    contents = [random_picture(np.random.default_rng(i)) for i in range(70)]
+    contents[33] = b"no picture"
+    expected = [decode(content, DecodeLimits()) if content != b"no picture" else None for content in contents]
+    given = plan(chunk([contents]), None, NO_POLICIES, TAXONOMY, time.perf_counter)
+    memories, seen = [], []
+    with ahead_of([given], Bounds(16, 10**9, 8), helps=True, batches=BatchShape(10, (8,))) as ahead:
+        for _, groups in ahead:
+            for group in groups:
+                assert group.lies_there == (33 not in range(group.start, group.stop))
+                if group.start % 10 == 0:
+                    memories.append(group.batch.data_ptr())
+                assert group.batch.data_ptr() == memories[-1]
+                seen += range(group.start, group.stop)
+                if group.stop % 10 == 0:
+                    for row, place in enumerate(range(group.stop - 10, group.stop)):
+                        if place // 10 != 3:
+                            assert (group.batch[row].numpy() == expected[place]).all()
+
+    assert seen == list(range(70))
+    assert len(set(memories)) < 7
 
 
 def test_leaving_early_stops_the_thread():

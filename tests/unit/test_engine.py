@@ -126,6 +126,33 @@ def test_blocks_of_products_sizes_and_undecodable_images_may_lie_anywhere():
     assert found == Rig(batch_images=600).products_of(chunk(products))
 
 
+@pytest.mark.parametrize("batch_images", [3, 8, 64])
+def test_pictures_of_the_inputs_size_are_decoded_where_the_network_reads_them(batch_images):
+    """Beside others, and beside some that cannot be decoded: what a product is told depends on none of it."""
+    noise = np.random.default_rng(23)
+    sides = noise.choice([4, 4, 4, 8, 0], 150)
+    fitting = noise.integers(0, 256, (150, 2, 3)).tolist()
+    pictures = [
+        picture(*map(tuple, two), side=side) if side else BROKEN for two, side in zip(fitting, sides, strict=True)
+    ]
+    pictures[:40] = [picture(*map(tuple, two), side=4) for two in fitting[:40]]
+    products = [pictures[i : i + 1 + i % 3] for i in range(0, 147, 3)]
+
+    together = Rig(batch_images=batch_images).run(chunk(products[:30]), chunk(products[30:], first_id=40))
+    alone = [Rig(batch_images=batch_images).run(chunk([product]))[0].products[0] for product in products]
+    assert values([p for result in together for p in result.products]) == values(alone)
+
+
+def test_pictures_decoded_for_a_larger_batch_go_into_a_smaller_one():
+    """Memory ran out in the first chunk: those of the second were decoded ahead already."""
+    noise = np.random.default_rng(5)
+    products = [[picture(*map(tuple, noise.integers(0, 256, (2, 3)).tolist()), side=4)] for _ in range(40)]
+    halved = Rig(batch_images=8, fits=4).run(chunk(products[:20]), chunk(products[20:], first_id=40))
+    plain = Rig(batch_images=4).run(chunk(products[:20]), chunk(products[20:], first_id=40))
+    assert [result.halvings for result in halved] == [1, 0]
+    assert [values(result.products) for result in halved] == [values(result.products) for result in plain]
+
+
 def test_a_product_without_images_is_an_error_and_stops_nothing():
     found = Rig().products_of(chunk([[], [random_picture(np.random.default_rng(11))], []]))
 

@@ -4,7 +4,7 @@ import math
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -26,7 +26,8 @@ Places = npt.NDArray[np.int64]
 class Decoded:
     """The pictures at places start..stop of a plan's, in blocks of one size, and why there are none of others.
 
-    The next group may use the same memory: what is needed of it has to be copied before that one is taken.
+    The next group may use the same memory: what is needed of it has to be copied before that one is taken. `batch`
+    stays until a group of another one is taken, or the next plan.
     """
 
     start: int
@@ -34,6 +35,8 @@ class Decoded:
     blocks: list[tuple[Places, Tensor]]  # places, ascending; uint8 [n, height, width, 3]
     reasons: Mapping[int, str]  # by place
     seconds: float
+    batch: Tensor | None  # memory of the batch that all of them belong to, uint8 [images, size, size, 3]
+    lies_there: bool  # whether the pictures are its rows, by their places in the batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,14 @@ class Bounds:
     pictures: int
     bytes: int
     groups: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchShape:
+    """How many pictures of a plan make a batch, and at which sizes (pixels of a side) they are taken as they are."""
+
+    images: int
+    sizes: Collection[int]
 
 
 class DecodeAhead:
@@ -64,11 +75,14 @@ class DecodeAhead:
         clock: Clock,
         *,
         helps: bool,
+        batches: BatchShape,
     ) -> None:
         self._clock = clock
         self._plans = plans
         self._pool = pool
         self._helps = helps
+        self._shape = batches
+        self._free_batches: dict[int, deque[Pixels]] = {size: deque() for size in batches.sizes}
         self._limits = limits
         self._bounds = bounds
         self._room = threading.Condition()
@@ -76,6 +90,7 @@ class DecodeAhead:
         self._waiting_bytes = 0
         self._stopped = False
         self._items: queue.SimpleQueue[_Item] = queue.SimpleQueue()
+        self._current: Pixels | None = None  # the batch of the last group that was taken
         self._unbegun: deque[_Decoding] = deque()
         self._free: deque[Pixels] = deque()  # memory of groups that were taken: new memory costs a third of decoding
         self._chunks = threading.Semaphore(2)  # one on the device and one being decoded
@@ -105,10 +120,15 @@ class DecodeAhead:
             yield item, groups
             for _ in groups:  # what the caller left
                 pass
+            self._give_back(self._current)
+            self._current = None
             self._chunks.release()
 
     def _groups_taken(self) -> Iterator[Decoded]:
         while isinstance(item := self._take(), _Decoding):
+            if item.group.batch is not self._current:
+                self._give_back(self._current)
+                self._current = item.group.batch
             try:
                 while self._helps and not item.future.done() and self._unbegun:
                     self._decode_next()
@@ -119,7 +139,12 @@ class DecodeAhead:
                     self._waiting_bytes -= item.group.bytes
                     self._room.notify_all()
             yield decoded
-            self._free.append(memory)
+            if memory is not None:
+                self._free.append(memory)
+
+    def _give_back(self, batch: Pixels | None) -> None:
+        if batch is not None:
+            self._free_batches[batch.shape[1]].append(batch)
 
     def _take(self) -> "Plan | _Decoding | None":
         item = self._items.get()
@@ -144,13 +169,16 @@ class DecodeAhead:
     def _groups(self, plan: Plan) -> Iterator["_Group"]:
         """Pictures to decode one after another in one thread: handing each over by itself costs a third of decoding."""
         most = max(1, self._bounds.pictures // self._bounds.groups), self._bounds.bytes // self._bounds.groups
-        group = _Group(0, [], [], 0)
+        group, batch = _Group(0, [], [], 0, None), None
         for place, content in enumerate(plan.chunk.pictures(plan.pictures)):
             header = self._header(content)
             size = math.prod(_shape(header))
-            if group.contents and (len(group.contents) == most[0] or group.bytes + size > most[1]):
+            begins = place % self._shape.images == 0
+            if group.contents and (begins or len(group.contents) == most[0] or group.bytes + size > most[1]):
                 yield group
-                group = _Group(place, [], [], 0)
+                group = _Group(place, [], [], 0, batch)
+            if begins:
+                group.batch = batch = self._batch(header)
             group.contents.append(content)
             group.headers.append(header)
             group.bytes += size
@@ -162,6 +190,16 @@ class DecodeAhead:
             return read_header(content, self._limits)
         except UndecodableError:  # it is told where the others are decoded
             return None
+
+    def _batch(self, header: Header | None) -> Pixels | None:
+        """Memory of a batch whose first picture this is, where it can be taken as it is."""
+        height, width, _ = _shape(header)
+        if height != width or height not in self._shape.sizes:
+            return None
+        try:
+            return self._free_batches[height].popleft()
+        except IndexError:
+            return np.empty((self._shape.images, height, width, 3), np.uint8)
 
     def _submit(self, group: "_Group") -> bool:
         pictures = len(group.contents)
@@ -194,14 +232,19 @@ class DecodeAhead:
         within = self._waiting_pictures + pictures <= self._bounds.pictures
         return within and self._waiting_bytes + size <= self._bounds.bytes
 
-    def _decode(self, group: "_Group") -> tuple[Decoded, Pixels]:
+    def _decode(self, group: "_Group") -> tuple[Decoded, Pixels | None]:
         began = self._clock()
-        memory = self._memory(group.bytes)
+        by_shape, memory = group.by_shape(), None
+        if group.batch is not None and list(by_shape) == [group.batch.shape[1:]]:
+            first = group.start % self._shape.images
+            pixels_of = group.batch[first : first + len(group.contents)].reshape(-1)
+        else:
+            pixels_of = memory = self._memory(group.bytes)
         blocks: list[tuple[Places, Tensor]] = []
         reasons: dict[int, str] = {}
         used = 0
-        for shape, members in group.by_shape().items():
-            block = memory[used : used + len(members) * math.prod(shape)].reshape(len(members), *shape)
+        for shape, members in by_shape.items():
+            block = pixels_of[used : used + len(members) * math.prod(shape)].reshape(len(members), *shape)
             used += block.nbytes
             there = []
             for row, member in enumerate(members):
@@ -218,8 +261,9 @@ class DecodeAhead:
             if there:
                 places = np.array(members, np.int64)[there] + group.start
                 blocks.append((places, torch.from_numpy(block if len(there) == len(members) else block[there])))
-        decoded = Decoded(group.start, group.start + len(group.contents), blocks, reasons, self._clock() - began)
-        return decoded, memory
+        batch = None if group.batch is None else torch.from_numpy(group.batch)
+        stop, seconds = group.start + len(group.contents), self._clock() - began
+        return Decoded(group.start, stop, blocks, reasons, seconds, batch, memory is None), memory
 
     def _memory(self, size: int) -> Pixels:
         """At least `size` bytes."""
@@ -236,6 +280,7 @@ class _Group:
     contents: list[memoryview]
     headers: list[Header | None]  # None: it will be refused
     bytes: int  # of the pictures when they are decoded
+    batch: Pixels | None  # memory of the batch that all of them belong to
 
     def by_shape(self) -> dict[tuple[int, int, int], list[int]]:
         """Members per shape."""
@@ -251,7 +296,7 @@ def _shape(header: Header | None) -> tuple[int, int, int]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Decoding:
-    future: Future[tuple[Decoded, Pixels]]
+    future: Future[tuple[Decoded, Pixels | None]]
     group: _Group
 
 

@@ -121,13 +121,21 @@ class Batches:
         for place, reason in decoded.reasons.items():
             product = int(self._products[np.searchsorted(self._last, place, side="right")])
             self._reasons.setdefault(product, reason)
+        # after a shape was halved, pictures were still decoded into batches of the one before
+        memory = decoded.batch
+        if memory is not None and len(memory) != self._buffers.batch_images:
+            memory = None
+        shape = memory.shape[1:] if memory is not None and decoded.lies_there else None
         while self._taken < decoded.stop:
+            if self._taken == self._batch:
+                self._buffers.begin(memory)
             start, full = self._taken, self._batch + self._buffers.batch_images
             self._taken = min(decoded.stop, full)
             for places, pixels in decoded.blocks:
                 first, stop = np.searchsorted(places, (start, self._taken)).tolist()
                 if first < stop:
-                    self._buffers.put(places[first:stop] - self._batch, pixels[first:stop])
+                    rows, some = places[first:stop] - self._batch, pixels[first:stop]
+                    self._buffers.put(rows, some, lies_there=some.shape[1:] == shape)
                     self._decoded[places[first:stop]] = True
             if self._taken == full:
                 self._flush()

@@ -23,7 +23,7 @@ from shared.packs import NO_CATEGORY, PackIndex
 from shared.ports import Clock
 from shared.settings import ScoringSettings
 from workers.scoring.accumulate import DeviceMeans
-from workers.scoring.ahead import Bounds, DecodeAhead, Decoded
+from workers.scoring.ahead import BatchShape, Bounds, DecodeAhead, Decoded
 from workers.scoring.batches import Batches
 from workers.scoring.buffers import InputBuffers
 from workers.scoring.chunks import ChunkInput, ChunkResult, Plan, Policies, ProductResult, plan
@@ -156,7 +156,7 @@ class Engine:
         Raises what `chunks` raises, and DeviceTooSmallError. A fault of a product is in its result.
         """
         plans = (plan(chunk, self._table, self._policies, self._classes, self._clock) for chunk in chunks)
-        with self._ahead(plans) as ahead:
+        with self._ahead(plans, self.batch_images) as ahead:
             for chunk_plan, pictures in ahead:
                 yield self._score(chunk_plan, pictures, self.batch_images, self._halved)
 
@@ -197,10 +197,12 @@ class Engine:
         """End the decoding threads."""
         self._pool.shutdown()
 
-    def _ahead(self, plans: Iterator[Plan]) -> DecodeAhead:
-        pictures = max(2 * self.batch_images, _AHEAD_PICTURES)
+    def _ahead(self, plans: Iterator[Plan], batch_images: int) -> DecodeAhead:
+        pictures = max(2 * batch_images, _AHEAD_PICTURES)
         bounds = Bounds(pictures, _AHEAD_BYTES, max(_AHEAD_GROUPS, 2 * self._decoders))
-        return DecodeAhead(plans, self._pool, self._limits, bounds, self._clock, helps=self._helps)
+        sizes = {network.input.size for network in self._networks} if self.device.type == "cpu" else ()
+        batches = BatchShape(batch_images, sizes)
+        return DecodeAhead(plans, self._pool, self._limits, bounds, self._clock, helps=self._helps, batches=batches)
 
     def _score(
         self, chunk_plan: Plan, pictures: Iterator[Decoded], batch_images: int, halved: Callable[[int], None]
@@ -216,7 +218,7 @@ class Engine:
 
     def _score_alone(self, chunk_plan: Plan, batch_images: int, halved: Callable[[int], None]) -> ChunkResult:
         """The result of a chunk that no other follows."""
-        with self._ahead(iter([chunk_plan])) as ahead:
+        with self._ahead(iter([chunk_plan]), batch_images) as ahead:
             (result,) = (self._score(of_chunk, pictures, batch_images, halved) for of_chunk, pictures in ahead)
         return result
 
