@@ -110,7 +110,7 @@ def _fit(group: Tensor, given: Input) -> Tensor:
         short = min(height, width)
         top, left = (height - short) // 2, (width - short) // 2
         group = group[:, :, top : top + short, left : left + short]
-    if given.fit != "pad":
+    if given.fit != "pad" or height == width:
         return _interpolate(group, given, (side, side))
     long = max(height, width)
     inner = max(1, round(side * height / long)), max(1, round(side * width / long))
