@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import f1_score
+from sklearn.metrics import f1_score, roc_auc_score
 
+from services.reports import confidence
 from services.reports.answers import NO_ANSWER, LabelColumns
 from services.reports.label_quality import ManyLabels
 from shared.domain import label_sets, predictions, taxonomy
@@ -129,3 +130,22 @@ def test_a_gain_is_paired(seed):
     known = sheet.task.counts(sheet.known, sheet.p, sheet.known, Fit())
     assert sheet.task.figure(known).mean == 1, "what duplicates decide is exactly a set"
     assert sheet.task.gain(counts, known).low > 0
+
+
+def test_products_that_all_have_an_error_have_figures_too(seed):
+    sheet = Sheet(seed, errors=range(60))
+    found = sheet.task.quality(sheet.known, sheet.answers)
+    assert (found.micro_f1.mean, found.macro_f1.mean, found.accuracy.share, found.first.share) == (0, 0, 0, 0)
+    probability, right, answered = sheet.task.sure(sheet.known, sheet.answers)
+    assert confidence.coverage(probability, right, answered).curve == ()
+    assert confidence.calibration(probability, right) is None
+    assert len(sheet.task.mistakes(sheet.known, sheet.answers).row) == 0
+    assert {one.said for one in sheet.task.categories(sheet.known, sheet.answers)} == {0}
+
+
+def test_the_area_under_the_curve_is_a_mean_over_labels(seed):
+    sheet = Sheet(seed)
+    found = sheet.task.quality(sheet.known, sheet.answers, sheet.p.astype(np.float32))
+    assert found.auc == pytest.approx(
+        roc_auc_score(sheet.true[:, :5], sheet.p[:, :5].astype(np.float32), average="macro")
+    )
