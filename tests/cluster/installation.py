@@ -124,9 +124,14 @@ class Installation:
         return done.stdout
 
     def as_user(self, command: str) -> str:
-        """What a command prints that asks the gateway."""
-        self.ask(lambda client: client.get("datasets"))  # the way there stands
-        return self.run(command)
+        """What a command prints that asks the gateway; again where the pod at the end of the way went meanwhile."""
+        while True:
+            self.ask(lambda client: client.get("datasets"))  # the way there stands
+            try:
+                return self.run(command)
+            except AssertionError:
+                if self._forward.running():
+                    raise
 
     def images(self, chart: Path) -> dict[str, str]:
         """Those of a chart's version."""
