@@ -81,7 +81,7 @@ def assemble(summary: Summary, taxonomy: Taxonomy) -> list[Prediction]:
 
 
 def _rounded(values: Float) -> list[Any]:
-    """All at once: number by number in Python it took as long as everything else that is done per product."""
+    """All at once: one number after another, in Python, took most of the time that making an outcome took."""
     rounded: list[Any] = np.round(values.astype(np.float64), DECIMALS).tolist()
     return rounded
 
@@ -105,11 +105,12 @@ def predict_labels(probabilities: Float, thresholds: Float, taxonomy: Taxonomy, 
     entropy = _rounded(np.maximum(-(p * logs + (1 - p) * others).sum(axis=1), 0.0))
     margin = _rounded(best[:, 0] - best[:, 1] if p.shape[1] > 1 else best[:, 0])
     shown = np.maximum(np.count_nonzero(best[:, :top_k] > 0, axis=1), 1).tolist()
+    best = np.round(best, DECIMALS)
     found = []
     for row in range(len(p)):
-        top = tuple(zip(order[row, : shown[row]].tolist(), _rounded(best[row, : shown[row]]), strict=True))
+        top = tuple(zip(order[row, : shown[row]].tolist(), best[row, : shown[row]].tolist(), strict=True))
         of_row = answered[row]
-        labels = tuple(zip(order[row, of_row].tolist(), _rounded(best[row, of_row]), strict=True))
+        labels = tuple(zip(order[row, of_row].tolist(), best[row, of_row].tolist(), strict=True))
         index, probability = top[0]
         category = int(taxonomy.category_ids[index])
         found.append(Prediction(category, index, probability, top, (), margin[row], entropy[row], labels=labels))

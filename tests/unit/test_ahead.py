@@ -105,7 +105,7 @@ def test_what_decoding_raises_comes_to_who_takes_the_pictures(monkeypatch):
     def broken(*_):
         raise RuntimeError("broken")
 
-    monkeypatch.setattr("workers.scoring.ahead.decode", broken)
+    monkeypatch.setattr("workers.scoring.groups.decode", broken)
     for helps in (False, True):
         with ahead_of(plans(3), Bounds(2, 10**9, 8), helps=helps) as ahead, pytest.raises(RuntimeError, match="broken"):
             [places(groups) for _, groups in ahead]

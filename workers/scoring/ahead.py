@@ -4,39 +4,18 @@ import math
 import queue
 import threading
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from shared.ports import Clock
 from workers.scoring.chunks import Plan
-from workers.vision.decode import DecodeLimits, Header, Pixels, UndecodableError, decode, read_header
-
-Places = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Decoded:
-    """The pictures at places start..stop of a plan's, in blocks of one size, and why there are none of others.
-
-    The next group may use the same memory: what is needed of it has to be copied before that one is taken. `batch`
-    stays until a group of another one is taken, or the next plan.
-    """
-
-    start: int
-    stop: int
-    blocks: list[tuple[Places, Tensor]]  # places, ascending; uint8 [n, height, width, 3]
-    reasons: Mapping[int, str]  # by place
-    seconds: float
-    batch: Tensor | None  # memory of the batch that all of them belong to, uint8 [images, size, size, 3]
-    lies_there: bool  # whether the pictures are its rows, by their places in the batch
+from workers.scoring.groups import Decoded, Group, decode_group, shape_of
+from workers.vision.decode import DecodeLimits, Header, Pixels, UndecodableError, read_header
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,17 +145,17 @@ class DecodeAhead:
         except BaseException as error:  # it belongs to whoever takes the chunks
             self._items.put(error)
 
-    def _groups(self, plan: Plan) -> Iterator["_Group"]:
+    def _groups(self, plan: Plan) -> Iterator[Group]:
         """Pictures to decode one after another in one thread: handing each over by itself costs a third of decoding."""
         most = max(1, self._bounds.pictures // self._bounds.groups), self._bounds.bytes // self._bounds.groups
-        group, batch = _Group(0, [], [], 0, None), None
+        group, batch = Group(0, [], [], 0, None), None
         for place, content in enumerate(plan.chunk.pictures(plan.pictures)):
             header = self._header(content)
-            size = math.prod(_shape(header))
+            size = math.prod(shape_of(header))
             begins = place % self._shape.images == 0
             if group.contents and (begins or len(group.contents) == most[0] or group.bytes + size > most[1]):
                 yield group
-                group = _Group(place, [], [], 0, batch)
+                group = Group(place, [], [], 0, batch)
             if begins:
                 group.batch = batch = self._batch(header)
             group.contents.append(content)
@@ -193,7 +172,7 @@ class DecodeAhead:
 
     def _batch(self, header: Header | None) -> Pixels | None:
         """Memory of a batch whose first picture this is, where it can be taken as it is."""
-        height, width, _ = _shape(header)
+        height, width, _ = shape_of(header)
         if height != width or height not in self._shape.sizes:
             return None
         try:
@@ -201,7 +180,7 @@ class DecodeAhead:
         except IndexError:
             return np.empty((self._shape.images, height, width, 3), np.uint8)
 
-    def _submit(self, group: "_Group") -> bool:
+    def _submit(self, group: Group) -> bool:
         pictures = len(group.contents)
         with self._room:
             self._room.wait_for(lambda: self._stopped or self._fits(pictures, group.bytes))
@@ -222,7 +201,7 @@ class DecodeAhead:
         except IndexError:
             return
         try:
-            item.future.set_result(self._decode(item.group))
+            item.future.set_result(decode_group(item.group, self._memory, self._limits, self._clock))
         except BaseException as error:  # it belongs to whoever takes the group
             item.future.set_exception(error)
 
@@ -231,39 +210,6 @@ class DecodeAhead:
             return True
         within = self._waiting_pictures + pictures <= self._bounds.pictures
         return within and self._waiting_bytes + size <= self._bounds.bytes
-
-    def _decode(self, group: "_Group") -> tuple[Decoded, Pixels | None]:
-        began = self._clock()
-        by_shape, memory = group.by_shape(), None
-        if group.batch is not None and list(by_shape) == [group.batch.shape[1:]]:
-            first = group.start % self._shape.images
-            pixels_of = group.batch[first : first + len(group.contents)].reshape(-1)
-        else:
-            pixels_of = memory = self._memory(group.bytes)
-        blocks: list[tuple[Places, Tensor]] = []
-        reasons: dict[int, str] = {}
-        used = 0
-        for shape, members in by_shape.items():
-            block = pixels_of[used : used + len(members) * math.prod(shape)].reshape(len(members), *shape)
-            used += block.nbytes
-            there = []
-            for row, member in enumerate(members):
-                place = group.start + member
-                try:
-                    pixels = decode(group.contents[member], self._limits, block[row], group.headers[member])
-                except UndecodableError as error:
-                    reasons[place] = error.reason
-                    continue
-                if pixels.shape == shape:
-                    there.append(row)
-                else:  # damaged in a way that decoders read differently
-                    blocks.append((np.array([place]), torch.from_numpy(pixels[None])))
-            if there:
-                places = np.array(members, np.int64)[there] + group.start
-                blocks.append((places, torch.from_numpy(block if len(there) == len(members) else block[there])))
-        batch = None if group.batch is None else torch.from_numpy(group.batch)
-        stop, seconds = group.start + len(group.contents), self._clock() - began
-        return Decoded(group.start, stop, blocks, reasons, seconds, batch, memory is None), memory
 
     def _memory(self, size: int) -> Pixels:
         """At least `size` bytes."""
@@ -274,30 +220,10 @@ class DecodeAhead:
         return memory if len(memory) >= size else np.empty(size, np.uint8)
 
 
-@dataclass(slots=True)
-class _Group:
-    start: int  # place of the first
-    contents: list[memoryview]
-    headers: list[Header | None]  # None: it will be refused
-    bytes: int  # of the pictures when they are decoded
-    batch: Pixels | None  # memory of the batch that all of them belong to
-
-    def by_shape(self) -> dict[tuple[int, int, int], list[int]]:
-        """Members per shape."""
-        found: dict[tuple[int, int, int], list[int]] = {}
-        for member, header in enumerate(self.headers):
-            found.setdefault(_shape(header), []).append(member)
-        return found
-
-
-def _shape(header: Header | None) -> tuple[int, int, int]:
-    return header.shape if header else (0, 0, 0)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Decoding:
     future: Future[tuple[Decoded, Pixels | None]]
-    group: _Group
+    group: Group
 
 
 _Item = Plan | _Decoding | BaseException | None

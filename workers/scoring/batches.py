@@ -10,9 +10,9 @@ from torch import Tensor
 
 from shared.domain.product_images import ImageRange
 from workers.scoring.accumulate import DeviceMeans
-from workers.scoring.ahead import Decoded
 from workers.scoring.buffers import InputBuffers
 from workers.scoring.chunks import Plan
+from workers.scoring.groups import Decoded
 from workers.scoring.joint import JointNetworks, JointRows
 from workers.vision.joint import ranks
 from workers.vision.sums import add_in_order

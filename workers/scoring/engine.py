@@ -4,17 +4,15 @@ import hashlib
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from shared.domain import views
 from shared.domain.duplicates import DuplicateTable
-from shared.domain.ensemble import Ensemble, Input
+from shared.domain.ensemble import Ensemble
 from shared.domain.fits import Fit
 from shared.domain.label_sets import Classes, LabelSets
 from shared.domain.product_images import EACH_IMAGE, EVERY_PRODUCT
@@ -23,19 +21,20 @@ from shared.packs import NO_CATEGORY, PackIndex
 from shared.ports import Clock
 from shared.settings import ScoringSettings
 from workers.scoring.accumulate import DeviceMeans
-from workers.scoring.ahead import BatchShape, Bounds, DecodeAhead, Decoded
+from workers.scoring.ahead import BatchShape, Bounds, DecodeAhead
 from workers.scoring.batches import Batches
 from workers.scoring.buffers import InputBuffers
 from workers.scoring.chunks import ChunkInput, ChunkResult, Plan, Policies, ProductResult, plan
+from workers.scoring.groups import Decoded
 from workers.scoring.joint import JointNetworks
 from workers.scoring.labels import LabelSummariser
+from workers.scoring.networks import Device, Network, default_batch_images, learnt_labels
 from workers.scoring.results import Results
 from workers.scoring.summaries import Summariser, Summarising
 from workers.vision.decode import DecodeLimits
 from workers.vision.devices import (
     DeviceTooSmallError,
     cores,
-    device_memory,
     out_of_memory,
     resolve_precision,
     torch_threads,
@@ -56,31 +55,6 @@ def _ignore(_: int) -> None:
 
 def _nothing() -> None:
     """Nobody waits for it."""
-
-
-class Network(Protocol):
-    """A member ready to run: in eval mode on the device, float32."""
-
-    @property
-    def module(self) -> nn.Module:
-        """Takes [n, 3, size, size], gives logits [n, classes]."""
-
-    @property
-    def input(self) -> Input:
-        """How its pictures are prepared; without mean and deviation it takes them as they are, in 0..255."""
-
-    @property
-    def labels(self) -> tuple[int, ...]:
-        """The class indexes that a member of a multilabel ensemble has learnt; empty: all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """Where and how to compute. `precision` may be auto; `batch_images` None means: chosen for the device."""
-
-    device: torch.device
-    precision: str = "auto"
-    batch_images: int | None = None
 
 
 class Engine:
@@ -123,7 +97,7 @@ class Engine:
         combined = list(ensemble.combinations.values())
         self._fits = {name: (fits or {}).get(name, Fit()) for name in self._combinations}
         fitted = list(self._fits.values())
-        learnt = _learnt(self._networks, taxonomy.classes) if ensemble.task == "multilabel" else None
+        learnt = learnt_labels(self._networks, taxonomy.classes) if ensemble.task == "multilabel" else None
         self._means = DeviceMeans(
             ensemble.means, members, combined, len(self._views), on.device, fitted, learnt, len(joint)
         )
@@ -143,7 +117,7 @@ class Engine:
         self._clock = clock
         largest = max(network.input.size for network in self._networks)
         self._limits = DecodeLimits(settings.decode_cap_pixels, settings.refuse_pixels, largest)
-        self.batch_images = on.batch_images or settings.batch_images or _batch_images(on.device, largest)
+        self.batch_images = on.batch_images or settings.batch_images or default_batch_images(on.device, largest)
         self._buffers: InputBuffers | None = None
         self._threads = torch.get_num_threads()  # for the networks; nothing else is worth more than one
         self._decoders = settings.decode_threads or cores()
@@ -325,16 +299,3 @@ class Engine:
         if not outputs:  # all members are joint
             return self._means.nothing(buffers.batch_images, self._taxonomy.classes)[None][:0]
         return torch.stack(outputs)
-
-
-def _learnt(networks: Sequence[Network], classes: int) -> npt.NDArray[np.bool_]:
-    """Which labels each network has learnt: bool[networks, classes]."""
-    return np.stack([np.isin(np.arange(classes), network.labels or np.arange(classes)) for network in networks])
-
-
-def _batch_images(device: torch.device, largest: int) -> int:
-    """32 on a CPU, where more gains nothing; on a GPU 512, or fewer for large pictures and small memories."""
-    if device.type == "cpu":
-        return 32
-    share = device_memory(device) / (16 * 2**30) * (180 / largest) ** 2  # 512 of 180 pixels take well under 16 GiB
-    return int(min(512, max(32, 512 * share // 32 * 32)))
