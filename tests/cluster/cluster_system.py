@@ -10,7 +10,8 @@ from shared import wiring
 from shared.domain.records import SCHEMA
 from shared.packs import read_manifest
 from shared.settings import Settings
-from tests.cluster.installation import COMPONENTS, CURRENT, SAMPLE, Installation
+from tests.cluster.installation import COMPONENTS, CURRENT, Installation
+from tests.cluster.stores import SAMPLE
 from tests.guide import documented
 from tests.monitoring.prometheus import Prometheus
 from tests.monitoring.shipped import queries, rules

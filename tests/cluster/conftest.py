@@ -13,8 +13,9 @@ import pytest
 import yaml
 
 from shared.adapters.kubernetes_jobs import KubernetesLauncher
-from tests.cluster.installation import Installation, external_stores
+from tests.cluster.installation import Installation
 from tests.cluster.namespace import Cluster, Json
+from tests.cluster.stores import external_stores
 
 HERE = Path(__file__).parent
 IMAGE = "docker.io/library/python:3.13-slim"

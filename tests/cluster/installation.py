@@ -1,6 +1,5 @@
 """Shelver installed on the cluster with external stores, as its operator and its users meet it.
 
-The stores run on this machine, at the address by which it reaches the API server; TEST_CLUSTER_BIND names another one.
 TEST_CLUSTER_REGISTRY is what stands before the names of the images (`localhost/`, `registry.example.com/shop/`), and
 TEST_CLUSTER_OLDER the folder that `.ci/older` filled, whose images have the same names and another version.
 """
@@ -24,7 +23,7 @@ from services.cli.client import Client
 from shared import wiring
 from shared.domain.errors import StoreUnavailableError
 from shared.ports import Stores
-from shared.settings import S3Settings, Settings
+from shared.settings import Settings
 from tests.cluster.namespace import Cluster, Json
 from tests.guide import REPOSITORY, documented
 from tests.monitoring.prometheus import Prometheus, scraping
@@ -32,12 +31,9 @@ from tests.monitoring.shipped import ALERTS
 from tests.ports import free_port
 from tests.servers import programs
 from tests.servers.fixtures import started
-from tests.servers.places import credentials_file
 from tests.servers.process import Process, ProcessError
-from tests.servers.server import minio_server, mongo_server, redis_server, s3_client
 
 SECONDS = 600.0  # for what must come about on a busy machine
-SAMPLE = REPOSITORY / "examples" / "grocery"
 CURRENT = REPOSITORY / "charts" / "shelver"
 COMPONENTS = {"gateway": 2, "dispatcher": 2, "launcher": 1, "worker-default": 2}
 """Pods of each."""
@@ -303,36 +299,6 @@ class Installation:
         words = ["kubectl", "--namespace", self.cluster.namespace, "port-forward", what, f"{here}:{there}"]
         log = self.folder / f"forward-{here}.log"
         return Process("port-forward", words, log, ready=lambda: _listens(here))
-
-
-@contextmanager
-def external_stores(folder: Path) -> Iterator[Settings]:
-    """MongoDB's protocol, Redis and S3 where pods reach them: the settings that name them."""
-    bind = os.environ.get("TEST_CLUSTER_BIND") or _towards_the_api_server()
-    with ExitStack() as stack:
-        makers = (redis_server, mongo_server, minio_server)
-        redis, mongo, s3 = (stack.enter_context(started(make(folder / make.__name__, bind))) for make in makers)
-        client = s3_client(s3)
-        for bucket in ("shelver", "dumps"):
-            client.make_bucket(bucket)
-        for name in ("train.bson", "test.bson", "category_names.csv"):
-            client.fput_object("dumps", name, str(SAMPLE / name))
-        credentials = credentials_file(s3, folder / "credentials")
-        yield Settings(
-            home=folder / "home",
-            catalog=f"{mongo.url}/shelver",
-            queue=f"{redis.url}/0",
-            objects="s3://shelver",
-            s3=S3Settings(endpoint=s3.url, credentials_file=str(credentials)),
-        )
-
-
-def _towards_the_api_server() -> str:
-    asked = ["kubectl", "config", "view", "--minify", "--output", "jsonpath={.clusters[0].cluster.server}"]
-    server = urlsplit(subprocess.run(asked, capture_output=True, text=True, check=True).stdout)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((server.hostname, 9))  # sends nothing
-        return str(probe.getsockname()[0])
 
 
 def _listens(port: int) -> bool:
