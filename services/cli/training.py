@@ -17,7 +17,7 @@ from services.cli.following import training_reporter
 from services.cli.show import as_json, facts, progress, remark, stdout, table
 from shared import ensemble_file, layout, wiring
 from shared.domain.ensemble import Ensemble, Split
-from shared.domain.errors import FailedError
+from shared.domain.errors import BadInputError, FailedError
 from shared.domain.intervals import Accuracy
 from shared.domain.records import EnsembleVersion
 
@@ -72,7 +72,8 @@ def check(
 def warm_shares(ensemble: Ensemble) -> dict[str, float]:
     """Per member that starts from another: the share of its network that this one fills.
 
-    Nothing where torch is not installed, as on service machines. Raises FailedError.
+    Nothing where torch is not installed, as on service machines. Raises BadInputError where a network cannot be
+    built, and FailedError.
     """
     if not util.find_spec("torch") or not any(m.init.kind == "member" for m in ensemble.members.values()):
         return {}
@@ -85,6 +86,8 @@ def warm_shares(ensemble: Ensemble) -> dict[str, float]:
     )
     if asked.returncode:
         last = (asked.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        if asked.returncode == 2:
+            raise BadInputError(f"ensemble {ensemble.name}", last, remedy="use another network, or its own head")
         raise FailedError(f"the networks cannot be compared: {last}")
     found: dict[str, float] = parse_json(asked.stdout)
     return found

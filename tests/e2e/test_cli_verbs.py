@@ -146,3 +146,15 @@ def test_check_warns_of_a_parent_that_fills_little_of_its_child(shell, tmp_path)
     assert code == 0
     assert "unlike" in out
     assert [line.split(" starts from ")[0] for line in err.splitlines()] == ["unlike"]
+
+
+def test_check_names_a_network_that_cannot_have_its_head(shell, tmp_path):
+    file = tmp_path / "heads.yaml"
+    file.write_text(WARM.replace("unlike: {model: resnet10t", "unlike: {model: inception_next_atto, head: average"))
+
+    code, _, err = shell("check", file)
+
+    assert code == 2
+    assert "member unlike: timm cannot build 'inception_next_atto' with this head: " in err
+    assert err.strip().endswith("; use another network, or its own head")
+    assert len(err.splitlines()) == 1

@@ -1,5 +1,6 @@
 """`python -m workers.vision.shares` reads an ensemble as JSON (`Ensemble.plain`) and says, per member that starts from
-another, which share of its network's numbers that one can fill: `{"M11": 0.141}`. No weights are made.
+another, which share of its network's numbers that one can fill: `{"M11": 0.141}`. No weights are made. A network that
+cannot be built is said on standard error, with the exit code 2.
 """
 
 import json
@@ -23,13 +24,21 @@ def share(child: Member, parent: Member) -> float:
 
     A head that is not the parent's can only be new, and does not count.
     """
-    own, given = (_tensors(m.model, m.input.size, m.head, m.joint) for m in (child, parent))
+    own, given = map(_of, (child, parent))
     if child.head.kind != "own":
         given = below_head(given)
         if (child.head, child.joint) != (parent.head, parent.joint):
             own = {name: tensor for name, tensor in own.items() if not name.startswith("head.")}
     taken = sum(own[name].numel() for name in agreeing(own, given))
     return taken / max(1, sum(tensor.numel() for tensor in own.values()))
+
+
+def _of(member: Member) -> dict[str, Tensor]:
+    try:
+        return _tensors(member.model, member.input.size, member.head, member.joint)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        sys.stderr.write(f"member {member.name}: timm cannot build '{member.model}' with this head: {error}\n")
+        raise SystemExit(2) from None
 
 
 @cache
