@@ -15,7 +15,7 @@ from shared.domain.taxonomy import Taxonomy
 from shared.ensemble_file import architectures, parse
 from shared.settings import ScoringSettings
 from workers.scoring.engine import Device, Engine, Policies
-from workers.vision.devices import resolve_device
+from workers.vision.devices import resolve_device, torch_threads
 from workers.vision.model import build, normalisation
 
 STUB_CLASSES = 12  # as in the sample: what is computed per class belongs to networks
@@ -37,7 +37,8 @@ class Network:
 class _Stub(nn.Module):
     """As good as no network: classes from the colour of one pixel, `seconds` per batch later.
 
-    It stands for a GPU, which also normalises: it takes pictures as they are.
+    It stands for a GPU, which also normalises: it takes pictures as they are, and no core from those who decode. (A
+    second OpenMP thread waits for a core that decodes, and took longer than all else of the engine.)
     """
 
     def __init__(self, seconds: float) -> None:
@@ -48,8 +49,9 @@ class _Stub(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         if self._seconds:  # even a sleep of nothing gives the core away
             time.sleep(self._seconds)
-        colours = inputs[:, :, inputs.shape[2] // 2, inputs.shape[3] // 2]
-        return (colours / 127.5 - 1) @ self.get_buffer("spread")
+        with torch_threads(1):
+            colours = inputs[:, :, inputs.shape[2] // 2, inputs.shape[3] // 2]
+            return (colours / 127.5 - 1) @ self.get_buffer("spread")
 
 
 def stub(seconds: float = 0.0, size: int = data.EDGE) -> Network:
