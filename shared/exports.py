@@ -1,6 +1,7 @@
 """A job's answers as files: one row per product in dump order, as CSV (a submission), NDJSON or Parquet.
 
-Of a multilabel ensemble a row has the labels answered instead of a category, in CSV separated by spaces.
+Of a multilabel ensemble a row has the labels answered instead of a category, in CSV separated by spaces. Where
+thresholds were fitted, a CSV says also what was decided.
 """
 
 import json
@@ -12,8 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shared.domain import submission
-from shared.domain.ensemble import Task
-from shared.domain.records import Job, Outcome
+from shared.domain.records import EnsembleVersion, Job, Outcome
 from shared.domain.submission import Answer
 from shared.domain.taxonomy import Path, Taxonomy
 from shared.packs import Manifest, read_indexes
@@ -48,6 +48,7 @@ _LABELS_SCHEMA = pa.schema(
     ]
 )
 _LABELS_HEADER = ("_id", "category_ids")
+_DECISION = ("decision", "decision_path")
 
 
 def stored_outcomes(jobs: Jobs, job: str, after: int = -1) -> Iterator[Outcome]:
@@ -94,31 +95,39 @@ def error_lines(jobs: Jobs, job: str, after: int = -1) -> Iterator[bytes]:
 
 
 def write(
-    found: Iterable[Answer], combination: str, taxonomy: Taxonomy, form: str, file: BinaryIO, task: Task = "multiclass"
+    found: Iterable[Answer],
+    combination: str,
+    taxonomy: Taxonomy,
+    form: str,
+    file: BinaryIO,
+    version: EnsembleVersion,
 ) -> int:
-    """Write answers as csv, ndjson or parquet; the number of rows."""
+    """Write answers of `version` as csv, ndjson or parquet; the number of rows."""
     if form == "parquet":
-        if task == "multilabel":
+        if version.document["task"] == "multilabel":
             return _write_parquet(_label_rows(found, combination, taxonomy), file, _LABELS_SCHEMA)
         return _write_parquet(_rows(found, combination, taxonomy), file, _SCHEMA)
     count = -1 if form == "csv" else 0  # its header is no row
-    for line in lines(found, combination, taxonomy, form, task):
+    for line in lines(found, combination, taxonomy, form, version):
         file.write(line)
         count += 1
     return count
 
 
 def lines(
-    found: Iterable[Answer], combination: str, taxonomy: Taxonomy, form: str, task: Task = "multiclass"
+    found: Iterable[Answer], combination: str, taxonomy: Taxonomy, form: str, version: EnsembleVersion
 ) -> Iterator[bytes]:
-    """Answers as lines of csv, the header first, or ndjson."""
-    if task == "multilabel":
+    """Answers of `version` as lines of csv, the header first, or ndjson."""
+    if version.document["task"] == "multilabel":
         rows = _label_rows(found, combination, taxonomy)
         if form == "csv":
             yield ",".join(_LABELS_HEADER).encode() + b"\n"
             yield from (b"%d,%s\n" % (row["_id"], " ".join(map(str, row["category_ids"])).encode()) for row in rows)
         else:
             yield from (json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
+    elif form == "csv" and version.fits.get(combination, {}).get("thresholds"):
+        yield ",".join((*submission.HEADER, *_DECISION)).encode() + b"\n"
+        yield from map(_decided_line, _rows(found, combination, taxonomy))
     elif form == "csv":
         yield ",".join(submission.HEADER).encode() + b"\n"
         for answer in found:
@@ -139,7 +148,7 @@ def _rows(found: Iterable[Answer], combination: str, taxonomy: Taxonomy) -> Iter
             "category_id": answer.category_id,
             **{f"category_level{level}": name for level, name in enumerate(names[answer.category_id], start=1)},
             **{figure: prediction.get(figure) for figure in ("probability", "margin", "entropy")},
-            **_decision(prediction, names[answer.category_id], taxonomy),
+            **decided(prediction, names[answer.category_id], taxonomy),
             "source": outcome.source if outcome is not None and answered else "fill",
             "error": outcome.error or None if outcome is not None else "no answer yet",
         }
@@ -161,7 +170,7 @@ def _label_rows(found: Iterable[Answer], combination: str, taxonomy: Taxonomy) -
         }
 
 
-def _decision(prediction: Mapping[str, Any], path: Path, taxonomy: Taxonomy) -> dict[str, Any]:
+def decided(prediction: Mapping[str, Any], path: Path, taxonomy: Taxonomy) -> dict[str, Any]:
     """What was decided, and the path that may be used by that: of the category or of a node; none for review."""
     decision = prediction.get("decision")
     if decision == "accept":
@@ -171,6 +180,13 @@ def _decision(prediction: Mapping[str, Any], path: Path, taxonomy: Taxonomy) -> 
             node, _ = prediction["nodes"][level]
             return {"decision": decision, "decision_path": list(taxonomy.nodes[level][node])}
     return {"decision": decision, "decision_path": None}
+
+
+def _decided_line(row: Mapping[str, Any]) -> bytes:
+    """A path in quotes, and in one line whatever its names hold: a stream that broke is taken up by lines."""
+    path = " / ".join(" ".join(name.split()) for name in row["decision_path"] or ())
+    cell = '"' + path.replace('"', '""') + '"' if path else ""
+    return f"{row['_id']},{row['category_id']},{row['decision'] or ''},{cell}\n".encode()
 
 
 def _write_parquet(rows: Iterable[dict[str, Any]], file: BinaryIO, schema: pa.Schema) -> int:

@@ -32,7 +32,9 @@ def export(
     context: typer.Context,
     job: Annotated[str, typer.Argument(help="A scoring job.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="File to write; - for standard output.")],
-    format: Annotated[Format, typer.Option(help="csv is a submission: _id,category_id(s).")] = Format.CSV,  # noqa: A002
+    format: Annotated[  # noqa: A002
+        Format, typer.Option(help="csv is a submission: _id,category_id(s); of a fit also decision,decision_path.")
+    ] = Format.CSV,
     combination: Annotated[
         str | None, typer.Option(help="Whose answers; the ensemble's last combination by default.")
     ] = None,
@@ -65,7 +67,7 @@ def export_job(
     manifest = read_manifest(stores.objects, job.dataset)
     found = exports.answers(stores.objects, stores.jobs, manifest, job, name, fill)
     with whole(output) as file:
-        return exports.write(found, name, taxonomy, form, file, version.document["task"])
+        return exports.write(found, name, taxonomy, form, file, version)
 
 
 def check_ended(job: Job) -> None:
@@ -121,5 +123,6 @@ def _show_answer(answer: dict[str, Any]) -> None:
         empty="no answer",
     )
     if prediction.get("decision"):  # a gateway of before has none
-        stdout.print(f"decision: {prediction['decision']}", markup=False)
+        path = " / ".join(prediction.get("decision_path") or ())
+        stdout.print(f"decision: {prediction['decision']}" + (f", {path}" if path else ""), markup=False)
     stdout.print(f"source: {answer['source']}, {duration(answer['seconds'])} ({answer['seconds']:.3f} s)", markup=False)

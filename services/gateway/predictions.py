@@ -17,9 +17,9 @@ from services.gateway.jobs import JobId, ended, own
 from services.gateway.models import Model
 from services.gateway.problems import RefusedError, answers
 from shared import exports, layout
-from shared.domain.ensemble import Task, from_plain
+from shared.domain.ensemble import from_plain
 from shared.domain.errors import BadInputError, NotFoundError
-from shared.domain.records import Job
+from shared.domain.records import EnsembleVersion, Job
 from shared.domain.submission import Answer
 from shared.domain.taxonomy import Taxonomy
 from shared.packs import read_indexes, read_manifest, read_taxonomy
@@ -28,6 +28,7 @@ _LINES = 500  # of one piece of a stream
 _BLOCK = 2**20
 _MEDIA = {"csv": "text/csv", "ndjson": "application/x-ndjson", "parquet": "application/vnd.apache.parquet"}
 Format = Literal["ndjson", "csv", "parquet"]
+_FORMATS = "csv: a submission; where the combination has a fit, also decision and decision_path"
 _TEXT = {"schema": {"type": "string"}}
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
@@ -67,6 +68,9 @@ class PredictionView(Model):
     nodes: list[Node] = Field(description="Of a multilabel ensemble none")
     labels: list[Best] | None = Field(None, description="Of a multilabel ensemble those answered, the surest first")
     decision: str = Field("", description="accept, level 2, level 1 or review; empty without a fit")
+    decision_path: list[str] | None = Field(
+        None, description="What may be used by it: the category's names, or a node's"
+    )
 
 
 class OutcomeView(Model):
@@ -95,7 +99,7 @@ def router(context: Context) -> APIRouter:
     def predictions(
         job: JobId,
         caller: Annotated[Caller, Depends(reads)],
-        format: Annotated[Format, Query(description="csv: a submission")] = "ndjson",  # noqa: A002
+        format: Annotated[Format, Query(description=_FORMATS)] = "ndjson",  # noqa: A002
         combination: Annotated[str | None, Query(max_length=100, description="The last one by default")] = None,
         fill: Annotated[int | None, Query(description="Category of products without an answer")] = None,
         partial: Annotated[bool, Query(description="Of a job that runs: what is answered by now")] = False,
@@ -145,9 +149,9 @@ class Source:
         self, job: Job, combination: str | None, fill: int | None, form: str, *, partial: bool, after: int | None
     ) -> Iterator[bytes]:
         """The rows as pieces of csv or ndjson, from bounded memory."""
-        taxonomy, name, task = self._judged(job, combination, fill)
+        taxonomy, name, version = self._judged(job, combination, fill)
         found = self._answers(job, name, fill, partial=partial, after=after)
-        rows = exports.lines(found, name, taxonomy, form, task)
+        rows = exports.lines(found, name, taxonomy, form, version)
         return _pieces(rows, skip=1 if after is not None and form == "csv" else 0)
 
     def parquet(
@@ -156,13 +160,13 @@ class Source:
         """The file, made once and kept with the job."""
         if partial or after is not None:
             raise BadInputError("format", "parquet is one file of the whole", remedy="leave partial and after out")
-        taxonomy, name, task = self._judged(job, combination, fill)
+        taxonomy, name, version = self._judged(job, combination, fill)
         key = layout.job_export(job.id, f"{name}-{'refuse' if fill is None else fill}")
         objects = self._stores.objects
         if not objects.exists(key):
             found = self._answers(job, name, fill, partial=False, after=None)
             with tempfile.TemporaryFile() as file:
-                exports.write(found, name, taxonomy, "parquet", file, task)
+                exports.write(found, name, taxonomy, "parquet", file, version)
                 file.seek(0)
                 objects.put(key, iter(lambda: file.read(_BLOCK), b""))
         return self._blocks(key)
@@ -180,7 +184,7 @@ class Source:
         taxonomy = read_taxonomy(self._stores.objects, version.dataset)
         return OutcomeView(product=product, since=found[0].since, **outcome_view(found[0].plain(), taxonomy))
 
-    def _judged(self, job: Job, combination: str | None, fill: int | None) -> tuple[Taxonomy, str, Task]:
+    def _judged(self, job: Job, combination: str | None, fill: int | None) -> tuple[Taxonomy, str, EnsembleVersion]:
         version = self._stores.runs.version(job.ensemble, job.version)
         ensemble = from_plain(version.document)
         if combination is not None and combination not in ensemble.combinations:
@@ -189,7 +193,7 @@ class Source:
         taxonomy = read_taxonomy(self._stores.objects, version.dataset)
         if fill is not None and fill not in taxonomy.category_ids:
             raise BadInputError("fill", f"category {fill} is not in the category table", remedy="name one of its ids")
-        return taxonomy, combination or ensemble.default_combination, ensemble.task
+        return taxonomy, combination or ensemble.default_combination, version
 
     def _answers(
         self, job: Job, combination: str, fill: int | None, *, partial: bool, after: int | None
@@ -247,10 +251,12 @@ def _prediction(plain: Mapping[str, Any], taxonomy: Taxonomy) -> PredictionView:
             probability=probability,
         )
 
+    path = taxonomy.paths[plain["class_index"]]
+    decided = exports.decided(plain, path, taxonomy) if plain.get("decision") else {}
     return PredictionView(
         **{name: plain[name] for name in ("category_id", "class_index", "probability", "margin", "entropy")},
-        decision=plain.get("decision", ""),
-        path=list(taxonomy.paths[plain["class_index"]]),
+        **decided,
+        path=list(path),
         top=[best(*one) for one in plain["top"]],
         labels=None if plain.get("labels") is None else [best(*one) for one in plain["labels"]],
         nodes=[

@@ -1,5 +1,6 @@
 """fit on a real home: what it finds is told, and nothing is changed by looking."""
 
+import csv
 import json
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from shared import wiring
 from shared.settings import Settings
 from tests.conftest import Shop
+from tests.gateway_scene import gateway
 
 
 def test_figures_have_their_n(shell, shop: Shop):
@@ -74,3 +76,13 @@ def test_an_applied_fit_scores_and_decides(shell, shop: Shop, tmp_path):
     assert {row["source"] for row in rows if row["decision"] == "accept"} >= {"product duplicate"}
     code, out, _ = shell("--home", home, "ensembles", "show", "tiny")
     assert "fitted" in out
+    submission = tmp_path / "submission.csv"
+    assert shell("--home", home, "export", job, "-o", submission)[0] == 0
+    assert [(int(one["_id"]), one["decision"]) for one in csv.DictReader(submission.read_text().splitlines())] == [
+        (row["_id"], row["decision"]) for row in rows
+    ]
+    with gateway(home) as scene, scene.client("read", "local") as client:
+        theirs = client.get(f"/v1/jobs/{job}/predictions", params={"format": "csv"}).content
+        one = client.get(f"/v1/jobs/{job}/predictions/{rows[0]['_id']}").json()["predictions"]["all"]
+    assert theirs == submission.read_bytes()
+    assert (one["decision"], one["decision_path"]) == (rows[0]["decision"], rows[0]["decision_path"])
