@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint test test-cluster test-gpu soak servers bench bench-services images requirements clean
+.PHONY: help setup demo lint test test-cluster test-gpu soak servers bench bench-services bench-gpu images requirements clean
 
 help: ## print this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -55,8 +55,11 @@ servers: $(STAMP) ## bring up Redis, MongoDB's protocol and two of S3 until Ctrl
 bench: $(STAMP) ## measure against Pillow, PyMongo, the disk and bare networks (10 minutes on 2 cores)
 	$(BIN)/python -m benchmarks alone
 
-bench-services: $(STAMP) ## measure services on real Redis and S3 against the usual ways (20 minutes on 2 cores)
+bench-services: $(STAMP) ## measure services on real Redis and S3 against the usual ways (25 minutes on 2 cores)
 	$(BIN)/python -m benchmarks services
+
+bench-gpu: $(STAMP) ## measure what computes on a GPU against bounds
+	$(BIN)/python -m benchmarks gpu
 
 images: ## build shelver-service and shelver-worker: BUILDER=docker (podman, buildah) BASE=IMAGE BUILD_OPTIONS=...
 	@for target in service worker; do \

@@ -1,38 +1,41 @@
 """`python -m benchmarks` lists the benchmarks, `python -m benchmarks NAME...` runs some, or all of a group.
 
-A ratio below what is expected is printed as such and is no failure, since machines differ; unequal answers are one.
+After each of them, what is found is printed and written to benchmarks/results/ as JSON and as a Markdown table. A ratio
+below what is asked for is said to be so and is no failure, since machines differ; unequal answers are one.
 """
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from benchmarks import machine, results
 from benchmarks.rounds import Comparison, UnequalError
 from shared import wiring
 
-GROUPS = {
-    "alone": {
-        "decoder": ("decoder", "measure"),
-        "walk": ("offset_walk", "measure"),
-        "ingest": ("ingest", "measure"),
-        "engine": ("engine", "measure_network"),
-        "stub": ("engine", "measure_decoding"),
-    },
-    "services": {
-        "messages": ("messages", "measure"),
-        "overhead": ("overhead", "measure"),
-        "packed_put": ("packed_put", "measure"),
-        "job_status": ("job_status", "measure"),
-        "two_workers": ("two_workers", "measure"),
-    },
+BENCHMARKS = {
+    "decoder": ("decoder", "measure"),
+    "walk": ("offset_walk", "measure"),
+    "ingest": ("ingest", "measure"),
+    "engine": ("engine", "measure_network"),
+    "stub": ("engine", "measure_decoding"),
+    "messages": ("messages", "measure"),
+    "overhead": ("overhead", "measure"),
+    "packed_put": ("packed_put", "measure"),
+    "job_status": ("job_status", "measure"),
+    "two_workers": ("two_workers", "measure"),
 }
-"""What needs no server, and what runs on real ones. Name on the command line -> module, which is imported when it runs,
-and function."""
+"""Name on the command line -> module, which is imported when it runs, and function."""
 
-BENCHMARKS = {name: where for group in GROUPS.values() for name, where in group.items()}
+GROUPS = {
+    "alone": ("decoder", "walk", "ingest", "engine", "stub"),
+    "services": ("messages", "overhead", "packed_put", "job_status", "two_workers"),
+    "gpu": ("engine", "stub"),
+}
+"""What needs no server, what runs on real ones, and what tells of a GPU, where there is one."""
 
 
 def function(name: str) -> Callable[..., Comparison]:
@@ -42,7 +45,7 @@ def function(name: str) -> Callable[..., Comparison]:
     return found
 
 
-def main(names: list[str]) -> int:
+def main(names: list[str], to: Path = results.FOLDER) -> int:
     os.environ.update(wiring.COMPUTING)  # as the processes that compute get it; torch, which heeds it, is loaded later
     if not names:
         print(*(f"{group}: {' '.join(of_group)}" for group, of_group in GROUPS.items()), sep="\n")
@@ -51,22 +54,29 @@ def main(names: list[str]) -> int:
         there = ", ".join([*BENCHMARKS, *GROUPS])
         print(f"there is no benchmark {', '.join(sorted(unknown))}; there are: {there}", file=sys.stderr)
         return 2
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as workers run, see shared.wiring
+    if "gpu" in names and not machine.gpu():
+        print("there is no GPU that torch can use", file=sys.stderr)
+        return 2
+    return _run([one for asked in names for one in GROUPS.get(asked, (asked,))], to)
+
+
+def _run(names: Iterable[str], to: Path) -> int:
+    began = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
+    revision = machine.revision(Path(__file__).parent)
+    about = {"began": began, "revision": revision, "machine": machine.machine(), "versions": machine.versions()}
     found: list[Comparison] = []
     failures: list[str] = []
     with TemporaryDirectory(prefix="shelver-benchmarks-") as folder:
-        for name in [one for asked in names for one in GROUPS.get(asked, [asked])]:
+        for name in names:
             try:
-                comparison = function(name)(Path(folder))
+                found.append(function(name)(Path(folder)))
+                print(found[-1].line(), flush=True)
             except UnequalError as error:
                 failures.append(str(error))
                 print(error, flush=True)
-                continue
-            found.append(comparison)
-            print(comparison.line(), flush=True)
-    if len(found) > 1:
-        print("\nAll, as medians and ranges of ratios per round:")
-        print(*(comparison.line() for comparison in found), sep="\n")
+            written = results.write(to, began, about, found, failures)
+    print(f"\nAll, as medians and ranges of ratios per round, also in {written}:")
+    print(*(comparison.line() for comparison in found), sep="\n")
     return 1 if failures else 0
 
 

@@ -5,13 +5,15 @@ Pictures are small: to decode them takes both sides equally long, and would hide
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import data, peer, scene
-from benchmarks.rounds import Comparison, Timed, compare, timed
+from benchmarks.rounds import ROUNDS, Comparison, Timed, compare, timed
 from benchmarks.scene import Answers, Scene
 from benchmarks.stub_service import STUB, STUB_SIZE
 from shared import layout, wiring
+from shared.domain.records import Job
 from shared.packs import Manifest, read_index
 from shared.settings import to_environment
 from tests.servers.fixtures import started
@@ -23,7 +25,7 @@ _PATIENCE = 300.0
 
 
 def measure(
-    folder: Path, *, images: int = 65536, chunk_images: int = 4096, singles: int = 1000, rounds: int = 5
+    folder: Path, *, images: int = 65536, chunk_images: int = 4096, singles: int = 1000, rounds: int = ROUNDS
 ) -> Comparison:
     """Both take seconds: the other side scores the first `singles` images only, and images per second are compared."""
     with scene.running(folder) as services:
@@ -36,7 +38,7 @@ def measure(
                 lambda: _ours(services, images, chunk_images, singles),
                 lambda: _theirs(services, manifest, singles),
                 _same,
-                expected=20.0,
+                must=20.0,
                 words=f"a Celery message, a ranged read and a row per image, {singles} images of {STUB_SIZE} px; "
                 f"ours {images} in chunks of {chunk_images}; images/s, no network",
                 rounds=rounds,
@@ -51,10 +53,13 @@ def _peer(services: Scene) -> Process:
 
 
 def _ours(services: Scene, images: int, chunk_images: int, compared: int) -> Timed:
-    began = time.perf_counter()
-    job = services.submit(STUB, chunk_images=chunk_images)
-    seconds = services.wait_for_end(job) - began
-    return Timed(seconds / images, services.take(job)[:compared])
+    def score() -> Job:
+        job = services.submit(STUB, chunk_images=chunk_images)
+        services.wait_for_end(job)
+        return job
+
+    done = timed(score)
+    return replace(done.per(images), answer=services.take(done.answer)[:compared])
 
 
 def _theirs(services: Scene, manifest: Manifest, images: int) -> Timed:
@@ -79,10 +84,10 @@ def _theirs(services: Scene, manifest: Manifest, images: int) -> Timed:
                 raise RuntimeError(f"{answered()} of {images} images after {_PATIENCE:.0f} s: see {services.folder}")
             time.sleep(_POLL_SECONDS)
 
-    seconds = timed(score).seconds
+    done = timed(score)
     found = [tuple(row) for row in rows.rows("SELECT product, class, probability FROM answers ORDER BY product")]
     rows.write("DELETE FROM answers")
-    return Timed(seconds / images, found)
+    return replace(done.per(images), answer=found)
 
 
 def _same(ours: Answers, theirs: Answers) -> bool:

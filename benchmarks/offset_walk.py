@@ -5,7 +5,7 @@ Both read the dump from memory: what the kernel takes to copy a file is the same
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import bson
@@ -35,7 +35,8 @@ def measure(folder: Path, *, size: int = 128 * 2**20, rounds: int = ROUNDS) -> C
         lambda: _walk(dump),
         lambda: timed(lambda: _decode(dump)),
         lambda ours, theirs: _same(ours, theirs, dump),
-        expected=4.0,
+        must=4.0,
+        aim=10.0,
         words=f"bson.decode_file_iter over the same bytes in memory, {len(dump) / 1e6:.0f} MB of products",
         rounds=rounds,
     )
@@ -50,7 +51,7 @@ def _walk(dump: bytes) -> Timed:
         found.images += products.images.tolist()
         found.lengths += products.image_length.tolist()
         found.offsets += (products.image_offset + base).tolist()
-    return Timed(done.seconds, found)
+    return replace(done, answer=found)
 
 
 def _blocks(dump: bytes) -> Iterator[tuple[int, Products]]:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -36,7 +37,7 @@ def measure(folder: Path, *, size: int = 128 * 2**20, singles: int = 1000, round
             lambda: _put_pack(objects, pack, single_bytes),
             lambda: _put_singles(objects, pictures, threads),
             lambda ours, theirs: bool(ours == theirs),
-            expected=20.0,
+            must=20.0,
             words=f"one object per image by {_THREADS} threads, {single_bytes / singles / 1e3:.1f} KB each, "
             f"bytes/s; ours one pack of {len(pack) / 1e6:.0f} MB; {s3.name}",
             rounds=rounds,
@@ -48,7 +49,7 @@ def _put_pack(objects: Objects, pack: bytes, compared: int) -> Timed:
     done = timed(lambda: objects.put(_PACK, _blocks(pack)))
     found = hashlib.sha256(objects.read(_PACK, 0, compared)).hexdigest()
     objects.delete(_PACK)
-    return Timed(done.seconds / len(pack), found)
+    return replace(done.per(len(pack)), answer=found)
 
 
 def _blocks(content: bytes) -> Iterator[memoryview]:
@@ -62,4 +63,4 @@ def _put_singles(objects: Objects, pictures: list[bytes], threads: ThreadPoolExe
     done = timed(lambda: list(threads.map(objects.put, keys, pictures)))
     found = hashlib.sha256(b"".join(threads.map(objects.read, keys))).hexdigest()
     list(threads.map(objects.delete, keys))
-    return Timed(done.seconds / sum(done.answer), found)
+    return replace(done.per(sum(done.answer)), answer=found)

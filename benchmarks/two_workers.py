@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from benchmarks import data, scene
-from benchmarks.rounds import Comparison, Timed, compare
+from benchmarks import data, processor, scene
+from benchmarks.rounds import ROUNDS, Comparison, Timed, compare
 from benchmarks.scene import Scene
 from benchmarks.stub_service import BATCH_SECONDS, SLEEPING, STUB_SIZE
 
 
-def measure(folder: Path, *, images: int = 4096, chunk_images: int = 32, rounds: int = 5) -> Comparison:
+def measure(folder: Path, *, images: int = 4096, chunk_images: int = 32, rounds: int = ROUNDS) -> Comparison:
     """Small chunks: as many as the chunks of large jobs, and at the end no worker waits long for the other."""
     with scene.running(folder, ["one", "two", "two"]) as services:
         dump = services.folder / "dump.bson"
@@ -19,7 +19,7 @@ def measure(folder: Path, *, images: int = 4096, chunk_images: int = 32, rounds:
             lambda: _score(services, "two", chunk_images),
             lambda: _score(services, "one", chunk_images),
             lambda ours, theirs: bool(ours == theirs),
-            expected=1.9,
+            must=1.9,
             words=f"one worker, {images} images in chunks of {chunk_images}, a stub that sleeps "
             f"{1000 * BATCH_SECONDS:.0f} ms per batch, from the first claim to the job's end",
             rounds=rounds,
@@ -27,7 +27,9 @@ def measure(folder: Path, *, images: int = 4096, chunk_images: int = 32, rounds:
 
 
 def _score(services: Scene, pool: str, chunk_images: int) -> Timed:
+    cpu = processor.seconds()
     job = services.submit(SLEEPING, chunk_images=chunk_images, pool=pool)
     claimed = services.wait_for_chunks(job, "running", "done")
     seconds = services.wait_for_end(job) - claimed
-    return Timed(seconds, services.take(job))
+    cpu = processor.seconds() - cpu
+    return Timed(seconds, services.take(job), cpu)

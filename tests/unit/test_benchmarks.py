@@ -1,66 +1,12 @@
-from collections.abc import Callable
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import data
-from benchmarks.rounds import Comparison, Timed, UnequalError, compare, timed
-
-
-class Sides:
-    """Two sides that take what they are told and note when they are asked."""
-
-    def __init__(self, ours: list[float], theirs: list[float]) -> None:
-        self.asked: list[str] = []
-        self.times = {"ours": iter(ours), "theirs": iter(theirs)}
-
-    def side(self, name: str) -> Callable[[], Timed]:
-        def asked() -> Timed:
-            self.asked.append(name)
-            return Timed(next(self.times[name]), name)
-
-        return asked
-
-    def compare(self, same: Callable[[Any, Any], bool] = lambda ours, theirs: True, rounds: int = 3) -> Comparison:
-        ours, theirs = self.side("ours"), self.side("theirs")
-        return compare("some", ours, theirs, same, expected=2.0, words="theirs", rounds=rounds)
-
-
-def test_the_sides_take_turns_at_being_first_after_a_round_to_warm_up() -> None:
-    sides = Sides([1.0] * 4, [1.0] * 4)
-    sides.compare()
-    assert sides.asked == ["theirs", "ours", "ours", "theirs", "theirs", "ours", "ours", "theirs"]
-
-
-def test_the_ratios_are_those_of_each_round_without_the_first() -> None:
-    found = Sides([9.0, 1.0, 2.0, 4.0], [1.0, 3.0, 5.0, 16.0]).compare()
-    assert found.ratios == (3.0, 2.5, 4.0)
-    assert found.ratio == 3.0
-
-
-def test_a_line_says_all_that_is_to_be_known() -> None:
-    line = Sides([9.0, 1.0, 2.0, 4.0], [1.0, 3.0, 5.0, 16.0]).compare().line()
-    for words in ("some", "3.00x", "(2.50-4.00)", "expected 2.00x", "ok", "3 rounds", "theirs"):
-        assert words in line
-    assert "below" in Sides([1.0] * 4, [1.9] * 4).compare().line()
-
-
-@pytest.mark.parametrize("wrong", range(4))
-def test_unequal_answers_in_any_round_are_refused(wrong: int) -> None:
-    judged = iter(number != wrong for number in range(4))
-    with pytest.raises(UnequalError, match=f"round {wrong}"):
-        Sides([1.0] * 4, [1.0] * 4).compare(lambda ours, theirs: next(judged))
-
-
-def test_answers_are_compared_ours_first() -> None:
-    Sides([1.0] * 4, [1.0] * 4).compare(lambda ours, theirs: (ours, theirs) == ("ours", "theirs"))
-
-
-def test_only_the_work_is_timed() -> None:
-    clock = iter([5.0, 7.5]).__next__
-    assert timed(lambda: "done", clock) == Timed(2.5, "done")
+from benchmarks import data, machine
+from benchmarks.rounds import Comparison, Goals, Round, Timed, UnequalError
 
 
 def test_pictures_and_dumps_are_the_same_again(tmp_path: Path) -> None:
@@ -96,23 +42,41 @@ def test_each_benchmark_runs_and_its_sides_agree(name: str, tmp_path: Path) -> N
 
 
 def test_the_command_lists_runs_and_refuses(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("GOMP_SPINCOUNT", "1")
-    assert command.main([]) == 0
+    assert command.main([], tmp_path) == 0
     listed = capsys.readouterr().out
     assert all(name in listed for name in command.BENCHMARKS)
-    assert command.main(["faster"]) == 2
+    assert command.main(["faster"], tmp_path) == 2
     assert "there is no benchmark faster" in capsys.readouterr().err
+    monkeypatch.setattr(machine, "gpu", str)
+    assert command.main(["gpu"], tmp_path) == 2
+    assert "there is no GPU" in capsys.readouterr().err
 
     def low(_: Path) -> Comparison:
-        return Comparison("low", "something", 2.0, (1.0,))
+        return Comparison("low", "something", Goals(must=2.0), (Round(Timed(1.0, None), Timed(1.0, None)),))
 
     def unequal(_: Path) -> Comparison:
         raise UnequalError("unequal: in round 0")
 
     monkeypatch.setattr(command, "function", {"walk": low, "stub": low, "decoder": unequal}.__getitem__)
-    assert command.main(["walk", "stub"]) == 0
-    assert capsys.readouterr().out.count("below") == 4  # at once, and in the table at the end
-    assert command.main(["decoder", "walk"]) == 1
+    assert command.main(["walk", "stub"], tmp_path) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("below") == 4  # at once, and in the table at the end
+    (written,) = tmp_path.glob("*.json")
+    assert str(written.with_suffix(".md")) in printed
+    content = json.loads(written.read_text())
+    assert [row["name"] for row in content["rows"]] == ["low", "low"]
+    assert content["machine"]["cores"] >= 1
+    assert content["versions"]["numpy"]
+    written.unlink()
+    assert command.main(["decoder", "walk"], tmp_path) == 1
     assert "unequal: in round 0" in capsys.readouterr().out
+    (written,) = tmp_path.glob("*.json")
+    content = json.loads(written.read_text())
+    assert (content["failures"], len(content["rows"])) == (["unequal: in round 0"], 1)
+
+
+def test_each_group_names_benchmarks() -> None:
+    assert {name for group in command.GROUPS.values() for name in group} == set(command.BENCHMARKS) == set(TINY)

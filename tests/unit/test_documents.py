@@ -34,8 +34,8 @@ def test_every_ensemble_file_is_valid(file: Path) -> None:
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_commands_in_the_documents_exist(name: str) -> None:
     assert set(re.findall(r"(?<!helm install )shelver ([a-z]+)\b", text(name))) <= VERBS
-    targets = set(re.findall(r"^([a-z]+):", text("Makefile"), flags=re.MULTILINE))
-    assert set(re.findall(r"`make ([a-z]+)", text(name))) <= targets
+    targets = set(re.findall(r"^([a-z-]+):", text("Makefile"), flags=re.MULTILINE))
+    assert set(re.findall(r"`make ([a-z-]+)", text(name))) <= targets
 
 
 def test_each_command_of_the_guide_is_run_by_a_test() -> None:
