@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shared.domain import submission
+from shared.domain.fits import LEVEL_OF
 from shared.domain.records import EnsembleVersion, Job, Outcome
 from shared.domain.submission import Answer
 from shared.domain.taxonomy import Path, Taxonomy
@@ -175,10 +176,10 @@ def decided(prediction: Mapping[str, Any], path: Path, taxonomy: Taxonomy) -> di
     decision = prediction.get("decision")
     if decision == "accept":
         return {"decision": decision, "decision_path": list(path)}
-    for level, name in enumerate(("level 1", "level 2")):
-        if decision == name:
-            node, _ = prediction["nodes"][level]
-            return {"decision": decision, "decision_path": list(taxonomy.nodes[level][node])}
+    if decision in LEVEL_OF:
+        level = LEVEL_OF[decision]
+        node, _ = prediction["nodes"][level]
+        return {"decision": decision, "decision_path": list(taxonomy.nodes[level][node])}
     return {"decision": decision, "decision_path": None}
 
 

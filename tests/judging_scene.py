@@ -46,6 +46,7 @@ class Answer:
     alone: tuple[int, float] | None = (0, 0.9)
     source: str = "model"
     error: str = ""
+    decision: str = ""
 
 
 @dataclass
@@ -115,7 +116,7 @@ class Scene:
         return Outcome(
             **common,  # type: ignore[arg-type]
             source=answer.source,
-            predictions=dict.fromkeys(names, self._prediction(*answer.both)),
+            predictions=dict.fromkeys(names, self._prediction(*answer.both) | _decided(answer.decision)),
             model_only={} if answer.alone is None else dict.fromkeys(names, self._prediction(*answer.alone)),
         )
 
@@ -137,3 +138,7 @@ class Scene:
     def _held_out(self, index: "object", split: Split) -> set[int]:
         part = splits.assign(split, index.product_id, index.first_image, index.image_md5)  # type: ignore[attr-defined]
         return set(index.product_id[part == splits.HOLDOUT].tolist())  # type: ignore[attr-defined]
+
+
+def _decided(decision: str) -> dict[str, object]:
+    return {"decision": decision} if decision else {}

@@ -120,6 +120,15 @@ def _show_detail(found: "Evaluation", detail: "Detail") -> None:
     if detail.thresholds and detail.thresholds.gain:
         rows.append(["micro F1 that thresholds gain", detail.thresholds.gain])
     table(["figure", "share"], rows, empty="")
+    if detail.decisions:
+        stdout.print(
+            "\ndecisions; right is at their own level, and for review had the category been taken", markup=False
+        )
+        table(
+            ["source", "decision", "share", "right"],
+            [[one.source or "all", one.decision, one.share, one.right] for one in detail.decisions],
+            empty="",
+        )
     stdout.print()
 
 

@@ -9,7 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from shared.domain.fits import SURE
+from shared.domain.fits import DECISIONS, LEVEL_OF, SURE
 from shared.domain.records import Outcome
 from shared.labels import Labels
 
@@ -25,7 +25,7 @@ A_co = TypeVar("A_co", covariant=True)
 
 SOURCES = ("model", "image duplicate", "product duplicate")
 NO_ANSWER = -1
-"""Stands for the class, and for the source, of a product that has an error."""
+"""Stands for the class, the source and the decision of a product that has an error."""
 BEST = 5
 _PAGE = 2000
 
@@ -37,10 +37,18 @@ class Answers:
     class_index: Int32  # int32[n], NO_ANSWER where there is none
     probability: Float64  # float64[n] of that class, 0 where there is none
     among_best: Bool  # bool[n], whether the known class is among the `BEST` most probable that are stored
+    decision: Int8  # int8[n], the place in DECISIONS, NO_ANSWER where there is none
+    stop: Int32  # int32[n], the node of its level where a decision stops, NO_ANSWER for every other decision
 
     def take(self, rows: Int64) -> "Answers":
         """Those of these products."""
-        return Answers(self.class_index[rows], self.probability[rows], self.among_best[rows])
+        return Answers(
+            self.class_index[rows],
+            self.probability[rows],
+            self.among_best[rows],
+            self.decision[rows],
+            self.stop[rows],
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,6 +111,7 @@ class CategoryColumns:
 
     def __init__(self) -> None:
         self.class_index, self.probability, self.among_best = array("i"), array("d"), array("b")
+        self.decision, self.stop = array("b"), array("i")
 
     def add(self, prediction: Mapping[str, Any] | None, known: int) -> None:
         """See `Columns`."""
@@ -110,6 +119,10 @@ class CategoryColumns:
         self.probability.append(0.0 if prediction is None else prediction["probability"])
         best = () if prediction is None else prediction["top"][:BEST]
         self.among_best.append(any(index == known for index, _ in best))
+        decision = "" if prediction is None else prediction.get("decision", "")
+        self.decision.append(DECISIONS.index(decision) if decision else NO_ANSWER)
+        level = LEVEL_OF.get(decision)
+        self.stop.append(NO_ANSWER if prediction is None or level is None else prediction["nodes"][level][0])
 
     def answers(self) -> Answers:
         """See `Columns`."""
@@ -117,6 +130,8 @@ class CategoryColumns:
             np.array(self.class_index, dtype=np.int32),
             np.array(self.probability, dtype=np.float64),
             np.array(self.among_best, dtype=np.bool_),
+            np.array(self.decision, dtype=np.int8),
+            np.array(self.stop, dtype=np.int32),
         )
 
 

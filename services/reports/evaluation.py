@@ -36,6 +36,16 @@ class SourceFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class DecisionFigures:
+    """The judged products of one source, or of all where that is empty, that got one decision."""
+
+    decision: str
+    source: str
+    share: Accuracy  # of the source's products
+    right: Accuracy  # at the decision's own level; for review, had the category been taken
+
+
+@dataclass(frozen=True, slots=True)
 class Mistake:
     """One wrong answer."""
 
@@ -67,6 +77,7 @@ class Detail:
     with_duplicates: bool
     n: int
     sources: tuple[SourceFigures, ...]
+    decisions: tuple[DecisionFigures, ...]  # of a fit, where judged with duplicates
     coverage: Coverage
     coverage_without_duplicates: Coverage | None  # where `coverage` is with them
     calibration: Calibration | None

@@ -7,13 +7,22 @@ import numpy as np
 
 from services.reports import confidence, kept, provenance
 from services.reports.answers import NO_ANSWER, SOURCES, Bool, Float32, Float64, Int8, Int64, Judged, collect
-from services.reports.evaluation import CombinationFigures, Detail, Evaluation, Mistake, Pair, SourceFigures
+from services.reports.evaluation import (
+    CombinationFigures,
+    DecisionFigures,
+    Detail,
+    Evaluation,
+    Mistake,
+    Pair,
+    SourceFigures,
+)
 from services.reports.seen import Seen, compare
 from services.reports.task import Task
 from services.reports.tasks import task_of
 from shared.domain import intervals, label_sets
 from shared.domain.ensemble import Ensemble, from_plain
 from shared.domain.errors import BadInputError
+from shared.domain.fits import DECISIONS
 from shared.domain.records import EnsembleVersion, Job
 from shared.domain.taxonomy import Taxonomy
 from shared.exports import stored_outcomes
@@ -138,6 +147,7 @@ def _detail(task: Task[Any, Any], name: str, judged: Judged[Any], seen: Seen, fi
         with_duplicates=both,
         n=len(rows),
         sources=tuple(_sources(task, source, known, answers, alone)) if both else (),
+        decisions=tuple(_decisions(source, *task.decided(known, answers))) if both else (),
         coverage=confidence.coverage(*sure),
         coverage_without_duplicates=confidence.coverage(*sure_alone) if sure_alone else None,
         calibration=_calibration(*sure),
@@ -167,6 +177,15 @@ def _sources(task: Task[Any, Any], source: Int8, known: Int64, answers: Any, alo
                 accuracy=_share(right[mine]),
                 network=None if network is None else _share(network[mine]),
             )
+
+
+def _decisions(source: Int8, decided: Int8, right: Bool) -> Iterator[DecisionFigures]:
+    """Of all products first, those with an error too, then by source; a decision that none got is left out."""
+    for name, mine in (("", source >= NO_ANSWER), *((name, source == code) for code, name in enumerate(SOURCES))):
+        for place, decision in enumerate(DECISIONS):
+            these = decided[mine] == place
+            if these.any():
+                yield DecisionFigures(decision, name, share=_share(these), right=_share(right[mine][these]))
 
 
 def _share(of: Bool) -> intervals.Accuracy:

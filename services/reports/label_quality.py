@@ -19,6 +19,7 @@ from shared.domain.taxonomy import Taxonomy
 from shared.labels import Labels
 
 Bool = npt.NDArray[np.bool_]
+Int8 = npt.NDArray[np.int8]
 Int64 = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -98,6 +99,10 @@ class ManyLabels(Task[LabelAnswers, LabelQuality]):
         """An answer is a label."""
         right, mine = self._true(known, answers), answers.answered
         return answers.probability[mine], right[mine], np.ones(mine.sum(), np.bool_)
+
+    def decided(self, known: Int64, answers: LabelAnswers) -> tuple[Int8, Bool]:  # noqa: ARG002  # of every task
+        """None: a label is answered or not."""
+        return np.full(len(known), NO_ANSWER, np.int8), np.zeros(len(known), np.bool_)
 
     def categories(self, known: Int64, answers: LabelAnswers) -> tuple[Category, ...]:
         """The worst F1 first, then the label of more products, then the row in the table."""

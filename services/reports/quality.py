@@ -11,12 +11,13 @@ from services.reports.answers import NO_ANSWER, Answers, CategoryColumns
 from services.reports.task import Category, Confusion, Integer, Sure, Task, Wrong, area, by_category
 from shared.domain import intervals
 from shared.domain.duplicates import Overrides
-from shared.domain.fits import SURE, Fit
+from shared.domain.fits import DECISIONS, LEVEL_OF, SURE, Fit
 from shared.domain.intervals import Accuracy
 from shared.domain.taxonomy import Taxonomy
 from shared.labels import Labels
 
 Bool = npt.NDArray[np.bool_]
+Int8 = npt.NDArray[np.int8]
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
@@ -110,6 +111,14 @@ class OneCategory(Task[Answers, Quality]):
     def sure(self, known: Int64, answers: Answers) -> Sure:
         """An answer is a product."""
         return answers.probability, self.right(known, answers), answers.class_index != NO_ANSWER
+
+    def decided(self, known: Int64, answers: Answers) -> tuple[Int8, Bool]:
+        """As the job stored it."""
+        right = self.right(known, answers)
+        for decision, level in LEVEL_OF.items():
+            mine = answers.decision == DECISIONS.index(decision)
+            right[mine] = answers.stop[mine] == self.taxonomy.node_of[level][known[mine]]
+        return answers.decision, right
 
     def categories(self, known: Int64, answers: Answers) -> tuple[Category, ...]:
         """The worst recall first, then the one of more products, then the row in the table."""

@@ -17,6 +17,7 @@ from shared.domain.taxonomy import Taxonomy
 from shared.labels import Labels
 
 Bool = npt.NDArray[np.bool_]
+Int8 = npt.NDArray[np.int8]
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
@@ -108,6 +109,11 @@ class Task(ABC, Generic[A, Q]):
     @abstractmethod
     def sure(self, known: Int64, answers: A) -> Sure:
         """What accepting the surest answers is judged by."""
+
+    @abstractmethod
+    def decided(self, known: Int64, answers: A) -> tuple[Int8, Bool]:
+        """Of each product the place of its decision in DECISIONS, NO_ANSWER for none, and whether it is right, at its
+        own level, or for review its category: both [n]."""
 
     @abstractmethod
     def categories(self, known: Int64, answers: A) -> tuple[Category, ...]:

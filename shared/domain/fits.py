@@ -15,6 +15,8 @@ SURE = 0.5
 """A label of a higher probability is answered where no threshold was fitted."""
 DECISIONS = ("accept", "level 2", "level 1", "review")
 """From the finest answer to none: the category, the best node of a level, a person."""
+LEVEL_OF = {"level 1": 0, "level 2": 1}
+"""Of the decisions that stop in the tree: the place of their level."""
 
 Thresholds = tuple[float | None, float | None, float | None]
 """The lowest probability of all decisions but the last, in their order; None where no probability is high enough."""

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections import Counter
 
 import pytest
 
@@ -42,7 +43,7 @@ def test_what_cannot_be_fitted_is_told(shell, shop: Shop, arguments, words):
     assert words in err
 
 
-def test_an_applied_fit_scores_and_decides(shell, shop: Shop, tmp_path):
+def test_an_applied_fit_scores_and_decides(shell, shop: Shop, grocery, tmp_path):
     home, answers = tmp_path / "home", tmp_path / "answers.ndjson"
     shop.copy(home)
     runs = wiring.stores(Settings(home=home)).runs
@@ -86,3 +87,15 @@ def test_an_applied_fit_scores_and_decides(shell, shop: Shop, tmp_path):
         one = client.get(f"/v1/jobs/{job}/predictions/{rows[0]['_id']}").json()["predictions"]["all"]
     assert theirs == submission.read_bytes()
     assert (one["decision"], one["decision_path"]) == (rows[0]["decision"], rows[0]["decision_path"])
+
+    labels = grocery / "test_labels.csv"
+    code, out, _ = shell("--home", home, "evaluate", job, "--labels", labels, "--json")
+    assert code == 0
+    of_all = [one for one in json.loads(out)["detail"]["decisions"] if not one["source"]]
+    assert {one["decision"]: one["right"]["n"] for one in of_all} == Counter(row["decision"] for row in rows)
+    known = {int(one["_id"]): int(one["category_id"]) for one in csv.DictReader(labels.read_text().splitlines())}
+    right = [row["category_id"] == known[row["_id"]] for row in rows if row["decision"] == "accept"]
+    assert of_all[0]["right"]["share"] == sum(right) / len(right)
+    code, out, _ = shell("--home", home, "evaluate", job, "--labels", labels)
+    assert code == 0
+    assert "product duplicate  accept" in out

@@ -45,6 +45,21 @@ def test_what_each_combination_says():
     assert (kept.class_index.tolist(), kept.probability.tolist()) == ([1, NO_ANSWER], [0.25, 0.0])
 
 
+def test_decisions_and_the_nodes_where_they_stop():
+    nodes = {"nodes": [[3, 0.9], [5, 0.8], [7, 0.7]]}
+    rows = [
+        outcome(5, predictions={"all": says(1, 1) | nodes | {"decision": "level 2"}}),
+        outcome(7, predictions={"all": says(1, 1) | nodes | {"decision": "level 1"}}),
+        outcome(9, predictions={"all": says(1, 1) | nodes | {"decision": "review"}}, model_only={"all": says(1, 1)}),
+    ]
+    found = collect(rows, LABELS, KNOWN, ["all"], CategoryColumns, alone=True)
+    both = found.with_duplicates["all"]
+    assert (both.decision.tolist(), both.stop.tolist()) == ([1, 2, 3], [5, 3, NO_ANSWER])
+    assert found.without_duplicates["all"].decision.tolist() == [NO_ANSWER] * 3
+    kept = both.take(np.array([1]))
+    assert (kept.decision.tolist(), kept.stop.tolist()) == ([2], [3])
+
+
 def test_the_sixth_best_is_not_among_the_best_five():
     labels = Labels("labels.csv", np.array([1, 2]), np.array([4, 5]), np.array([2, 3]))
     rows = [outcome(product, predictions={"all": says(0, 0, 1, 2, 3, 4, 5)}) for product in (1, 2)]

@@ -135,6 +135,42 @@ def test_sources_are_shares_of_all_products_and_carry_what_the_networks_say(scen
     assert [one.network.share for one in (model, image, error)] == [1.0, 0.0, 0.0]
 
 
+def test_what_was_decided_of_all_and_by_source(scene):
+    accepted, wrong = Answer(decision="accept"), Answer(both=(1, 0.9), decision="accept")
+    level = Answer(both=(1, 0.9), decision="level 2")  # every class lies on the same shelf
+    scene.default = Answer(both=(2, 0.4), decision="review")
+    scene.answers = (
+        dict.fromkeys(range(100, 110), accepted)
+        | {110: wrong, 111: level, 112: Answer(error="not read")}
+        | dict.fromkeys(range(113, 118), replace(accepted, source="product duplicate"))
+    )
+    scene.score()
+    found = scene.evaluate()
+    assert [
+        (one.source, one.decision, one.share.n, one.right.n, one.right.share) for one in found.detail.decisions
+    ] == [
+        ("", "accept", 40, 16, 15 / 16),
+        ("", "level 2", 40, 1, 1.0),
+        ("", "review", 40, 22, 0.0),
+        ("model", "accept", 34, 11, 10 / 11),
+        ("model", "level 2", 34, 1, 1.0),
+        ("model", "review", 34, 22, 0.0),
+        ("product duplicate", "accept", 5, 5, 1.0),
+    ]
+    assert [one.share.share for one in found.detail.decisions[:3]] == [16 / 40, 1 / 40, 22 / 40]
+    assert json.loads(json.dumps(found.plain(), allow_nan=False))["detail"]["decisions"][0]["right"]["n"] == 16
+
+
+def test_nothing_was_decided_without_a_fit_or_where_only_the_networks_are_judged(scene):
+    scene.score()
+    assert scene.evaluate().detail.decisions == ()
+    scene.default = Answer(decision="accept")
+    scene.on_training_dataset()
+    scene.stores.jobs.remove_job("j")
+    scene.score()
+    assert scene.evaluate().detail.decisions == ()
+
+
 def test_mistakes_the_most_certain_first_and_pairs_the_most_frequent_first(scene):
     scene.answers = {
         100: Answer(both=(1, 0.7)),

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,7 +21,8 @@ TASK = OneCategory(TREE)
 def answers(classes, probability=None, best=None):
     said = np.array(classes, dtype=np.int32)
     p = np.full(len(said), 0.9) if probability is None else np.array(probability, dtype=float)
-    return Answers(said, p, np.array(best if best is not None else [True] * len(said)))
+    nothing = np.full(len(said), NO_ANSWER)
+    return Answers(said, p, np.array(best if best is not None else [True] * len(said)), nothing, nothing)
 
 
 def test_levels_are_nodes_by_full_path_and_an_error_is_wrong_in_all():
@@ -29,6 +31,19 @@ def test_levels_are_nodes_by_full_path_and_an_error_is_wrong_in_all():
     found = quality.levels(TREE, known, said)
     assert [(one.n, one.share) for one in found] == [(5, 3 / 5), (5, 2 / 5), (5, 1 / 5)]
     assert (found[0].low, found[0].high) == wilson(3, 5)
+
+
+def test_a_decision_is_right_at_its_own_level():
+    known = np.array([0, 0, 0, 0, 0, 0, 0])
+    said = answers([0, 1, 1, 2, 3, 0, NO_ANSWER])
+    accept, second, first, review = range(4)
+    (red, milk_red), (fruit, milk) = (TREE.node_of[1][[0, 3]], TREE.node_of[0][[0, 3]])
+    decided = [accept, second, second, first, first, review, NO_ANSWER]
+    stops = [NO_ANSWER, red, milk_red, fruit, milk, NO_ANSWER, NO_ANSWER]
+    said = replace(said, decision=np.array(decided, dtype=np.int8), stop=np.array(stops, dtype=np.int32))
+    found, right = TASK.decided(known, said)
+    assert found.tolist() == decided
+    assert right.tolist() == [True, True, False, True, False, True, False]
 
 
 def test_precision_recall_and_f1_by_hand():

@@ -111,6 +111,19 @@ def test_the_story_in_its_order(scene):
     assert "Forward 5.0 s" in text
 
 
+def test_the_page_tells_what_was_decided_where_something_was(scene):
+    scene.score()
+    assert "What was decided" not in page(scene)
+    scene.stores.jobs.remove_job("j")
+    scene.answers = {100: Answer(decision="accept"), 101: Answer(both=(1, 0.9), decision="level 1")}
+    scene.score()
+    text = Page(page(scene)).text
+    assert "What was decided" in text
+    assert "all accept 1 2.5 % (0.4" in text
+    assert "all level 1 1 2.5 %" in text
+    assert "model accept 1 2.5 %" in text
+
+
 def test_names_of_a_catalog_are_text_and_never_markup(scene):
     tree = taxonomy.build([1000, 1001, 1002], [("<b>shop</b>", "&", f"<script>{i}</script>") for i in range(3)])
     scene.answers = {100: Answer(both=(1, 0.7))}
