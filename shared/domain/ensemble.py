@@ -9,10 +9,10 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from shared.domain.digests import digest
-from shared.domain.product_images import ImageRange, Joint
+from shared.domain.product_images import EACH_IMAGE, ImageRange, Joint
 
-TRAINING_VERSION = 1
-"""Raised only when equal inputs would give other weights."""
+TRAINING_VERSION, JOINT_TRAINING_VERSION = 1, 2
+"""Each raised only when equal inputs would give other weights: of members that answer for images, and of joint ones."""
 
 Task = Literal["multiclass", "multilabel"]
 Fit = Literal["squash", "crop", "pad"]
@@ -287,7 +287,7 @@ def run_definition(member: Member, *, dataset: str, taxonomy: str, parent: str) 
     if member.init.kind == "member":
         resolved["init"]["name"] = ""  # names in a file never count: `parent` says which weights these are
     return {
-        "training_version": TRAINING_VERSION,
+        "training_version": TRAINING_VERSION if member.joint == EACH_IMAGE else JOINT_TRAINING_VERSION,
         "member": resolved,
         "dataset": dataset,
         "taxonomy": taxonomy,

@@ -66,3 +66,11 @@ def test_bare_names_of_augmentations_are_read() -> None:
     assert isinstance(plain, dict)
     assert plain["augment"] == ["hflip"]
     assert member_from_plain({"name": "more", **plain}).augment == (Augmentation("hflip"),)
+
+
+def test_only_joint_members_are_trained_by_the_second_version() -> None:
+    assert [definition(member(more))["training_version"] for more in ("seed: 1", "images: 1", "joint: tiled")] == [
+        1,
+        1,
+        2,
+    ]

@@ -13,6 +13,7 @@ from shared.ports import Clock
 from workers.training.augment import EpochAugmentation
 from workers.training.checkpoints import Checkpoints, Counters
 from workers.training.dataset import Float64, Images, Int64, drawn_order, epoch_order
+from workers.training.filling import UnitSource
 from workers.training.journal import Journal
 from workers.training.learner import Learner
 from workers.training.pace import Pace
@@ -52,7 +53,7 @@ class Trainer:
         self._member = member
         self._images = images
         self._units = Units(images, member.joint)
-        self._source = source
+        self._source = UnitSource(source, self._units)
         self._learner = learner
         self._watch = watch
         self._journal = journal
@@ -107,7 +108,7 @@ class Trainer:
         augmentation = self._augmentation(epoch)
         first = counters.step - epoch * self.steps_per_epoch
         batches = [order[i * size : (i + 1) * size] for i in range(first, self.steps_per_epoch)]
-        pictures = self._source.batches(self._units.rows(part) for units in batches for part in self._parts(units))
+        pictures = self._source.batches(part for units in batches for part in self._parts(units))
         for units in batches:
             parts = Noted(islice(pictures, len(self._parts(units))), self._units.count)
             rate = self._rates.of(counters.step)
