@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 RESAMPLES = 2000
+_Z = NormalDist().inv_cdf(0.975)
 
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
@@ -32,8 +33,7 @@ def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
 
 def lower_bounds(successes: Int64, n: Int64) -> Float64:
     """The lower ends of Wilson's 95 % intervals of many shares, each n at least 1: int64[k] twice -> float64[k]."""
-    z = NormalDist().inv_cdf(0.975)
-    share, spread = successes / n, z * z / n
+    share, spread = successes / n, _Z * _Z / n
     half = np.sqrt(share * (1 - share) * spread + spread * spread / 4)
     return np.asarray(np.maximum(0.0, (share + spread / 2 - half) / (1 + spread)))
 
@@ -120,3 +120,10 @@ def repeated(counts: npt.NDArray[np.integer[Any]], times: Int64, of: Callable[[I
     drawn = np.random.default_rng(0).multinomial(n, times / n, size=RESAMPLES)
     low, high = np.quantile(of((drawn @ counts).T), [0.025, 0.975])
     return Average(n, float(of((times @ counts)[:, None])[0]), float(low), float(high))
+
+
+def around(mean: float, draws: Float64, n: int) -> Average:
+    """A figure of n products within 0 and 1, whose `draws` are a bootstrap's about some other centre: 1.96 of their
+    standard deviations to both sides (Efron and Tibshirani, 1993, chapter 13)."""
+    half = _Z * float(draws.std(ddof=1))
+    return Average(n, mean, max(0.0, mean - half), min(1.0, mean + half))
