@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint test test-cluster test-gpu soak servers bench bench-services bench-gpu images requirements clean
+.PHONY: help setup demo lint test test-cluster test-gpu soak servers bench bench-services bench-gpu bench-scale images requirements clean
 
 help: ## print this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -60,6 +60,9 @@ bench-services: $(STAMP) ## measure services on real Redis and S3 against the us
 
 bench-gpu: $(STAMP) ## measure what computes on a GPU against bounds
 	$(BIN)/python -m benchmarks gpu
+
+bench-scale: $(STAMP) ## measure what only size shows: 10,000 chunks on 64 played workers (5 minutes)
+	$(BIN)/python -m benchmarks scale
 
 images: ## build shelver-service and shelver-worker: BUILDER=docker (podman, buildah) BASE=IMAGE BUILD_OPTIONS=...
 	@for target in service worker; do \

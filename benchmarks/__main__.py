@@ -27,6 +27,7 @@ BENCHMARKS = {
     "packed_put": ("packed_put", "measure"),
     "job_status": ("job_status", "measure"),
     "two_workers": ("two_workers", "measure"),
+    "pool": ("pool", "measure"),
 }
 """Name on the command line -> module, which is imported when it runs, and function."""
 
@@ -34,8 +35,9 @@ GROUPS = {
     "alone": ("decoder", "walk", "ingest", "engine", "stub"),
     "services": ("messages", "overhead", "packed_put", "job_status", "two_workers"),
     "gpu": ("engine", "stub"),
+    "scale": ("pool",),
 }
-"""What needs no server, what runs on real ones, and what tells of a GPU, where there is one."""
+"""What needs no server, what runs on real ones, what tells of a GPU, where there is one, and what only size shows."""
 
 
 def function(name: str) -> Callable[..., Comparison]:

@@ -64,7 +64,8 @@ class LeaseSettings:
 class DispatchSettings:
     """How much is on the way."""
 
-    window_chunks: int = 16  # sent + running chunks per pool: keeps the queue short so that turns stay fair
+    window_chunks: int = 16  # sent + running chunks per pool at least; with more workers two messages for each: the
+    # queue stays short, so that turns stay fair
     message_chunks: int = 4  # consecutive chunks in one message, at most 8
 
 

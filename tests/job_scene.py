@@ -1,6 +1,7 @@
 """A scoring job on a stage: real rows and objects in a folder, a queue in memory, a clock that only tests move."""
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,16 @@ from shared.domain import states
 from shared.domain.records import SCHEMA, Chunk, Job
 from shared.packs import Manifest
 from shared.settings import Settings
-from tests.scoring_stub import Flaky, MemoryQueue, StubEngine, VirtualClock, WorkerKilledError, new_job, put_dataset
+from tests.scoring_stub import (
+    AtOnce,
+    Flaky,
+    MemoryQueue,
+    StubEngine,
+    VirtualClock,
+    WorkerKilledError,
+    new_job,
+    put_dataset,
+)
 from workers.scoring.chunks import ChunkInput, ChunkResult
 from workers.scoring.engines import Engine
 from workers.scoring.worker import EngineFailedError, Worker
@@ -41,8 +51,8 @@ class Scene:
     def new_dispatcher(self) -> Dispatcher:
         return Dispatcher(self.jobs, self.objects, self.queue, self.settings, clock=self.clock, now=lambda: 1.0)
 
-    def new_worker(self, load: Callable[[], Engine] = StubEngine) -> Worker:
-        """Worker w1, w2, ...; its beats are raised only by `worker.claims.beat()`."""
+    def new_worker(self, load: Callable[[], Engine] = StubEngine, *, beside: Executor | None = None) -> Worker:
+        """Worker w1, w2, ...; its beats are raised only by `worker.claims.beat()`. It stores at once by default."""
         self.workers += 1
         return Worker(
             self.jobs,
@@ -51,6 +61,7 @@ class Scene:
             self.settings,
             worker_id=f"w{self.workers}",
             clock=self.clock,
+            beside=beside or AtOnce(),
         )
 
     def turn_to(self, manifest: Manifest, job: str, **more: Any) -> None:

@@ -217,11 +217,12 @@ class Dispatcher:
 
     def _send(self, pool: str, running: Sequence[_Running]) -> None:
         by_id = {one.job.id: one.job for one in running}
-        on_the_way = {chunk.id for one in running for chunk in one.active}
+        active = [chunk for one in running for chunk in one.active]
+        on_the_way = {chunk.id for chunk in active}
         turns = self._turns.setdefault(pool, Turns())
         turns.keep(list(by_id))
         self._settle(turns, on_the_way)
-        room = self._settings.dispatch.window_chunks - len(on_the_way)
+        room = sending.window(self._settings.dispatch, active) - len(on_the_way)
         if room <= 0:
             return
         groups = {one.job.id: deque(self._groups(one.job, one.counts)) for one in running}

@@ -1,11 +1,21 @@
 """Which chunk goes next: a bounded window per pool, fair turns between jobs, messages of consecutive chunks."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from services.dispatcher.turns import Turns
 from shared.domain.records import SCHEMA, Chunk, Job
+from shared.settings import DispatchSettings
+
+
+def window(settings: DispatchSettings, on_the_way: Iterable[Chunk]) -> int:
+    """How many chunks of a pool may be on their way: two messages for each worker that is seen to run one.
+
+    A pool that grows is seen to within some steps: those that get a message make room for as many others.
+    """
+    workers = {chunk.worker for chunk in on_the_way if chunk.state == "running"}
+    return max(settings.window_chunks, 2 * settings.message_chunks * len(workers))
 
 
 def messages(pending: Sequence[Chunk], most: int) -> Iterator[list[Chunk]]:

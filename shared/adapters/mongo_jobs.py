@@ -1,7 +1,6 @@
 """Scoring jobs, chunks and outcomes on a MongoDB server."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -152,4 +151,4 @@ def _chunk_values(chunk: Chunk) -> dict[str, Any]:
 
 
 def _chunk(document: Document) -> Chunk:
-    return replace(from_json(Chunk, document["content"]), beat=document["beat"], ready=document["ready"])
+    return from_json(Chunk, document["content"], beat=document["beat"], ready=document["ready"])

@@ -1,7 +1,7 @@
 """What the adapters of document stores have in common: records as JSON, and the words for what is not there."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -16,9 +16,9 @@ def to_json(record: Record) -> str:
     return msgspec.json.encode(record).decode()
 
 
-def from_json(kind: type[_Record], text: str) -> _Record:
-    """The record that `to_json` wrote. Raises NewerSchemaError."""
-    return kind.from_plain(msgspec.json.decode(text))
+def from_json(kind: type[_Record], text: str, **beside: Any) -> _Record:
+    """The record that `to_json` wrote, but for what is stored beside it. Raises NewerSchemaError."""
+    return kind.from_plain(msgspec.json.decode(text) | beside)
 
 
 def _of_list(what: str) -> Callable[[str], NotFoundError]:

@@ -1,7 +1,6 @@
 """Scoring jobs, chunks and outcomes in one SQLite file: each row its JSON, with what is compared and summed."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from sqlite3 import Row
@@ -172,7 +171,7 @@ def _columns(chunk: Chunk) -> tuple[Any, ...]:
 
 
 def _chunk(row: Row) -> Chunk:
-    return replace(from_json(Chunk, row["content"]), beat=row["beat"], ready=bool(row["ready"]))
+    return from_json(Chunk, row["content"], beat=row["beat"], ready=bool(row["ready"]))
 
 
 def _marks(values: Sequence[object]) -> str:

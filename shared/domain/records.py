@@ -29,12 +29,15 @@ class Record:
         written_by = plain.get("schema", SCHEMA)
         if written_by > SCHEMA:
             raise NewerSchemaError(f"{cls.__name__} of schema {written_by}: this Shelver reads up to {SCHEMA}")
-        names = {f.name for f in dataclasses.fields(cls)}
-        return cls(**{key: _tuples(value) for key, value in plain.items() if key in names})
+        known = cls.__dataclass_fields__
+        fields: dict[str, Any] = {
+            name: _tuple(value) if isinstance(value, list) else value for name, value in plain.items() if name in known
+        }
+        return cls(**fields)
 
 
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
+def _tuple(values: list[Any]) -> tuple[Any, ...]:
+    return tuple(_tuple(v) if isinstance(v, list) else v for v in values)
 
 
 # --- datasets -------------------------------------------------------------------------------------------------------

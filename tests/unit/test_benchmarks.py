@@ -31,6 +31,7 @@ TINY: dict[str, dict[str, Any]] = {
     "packed_put": {"size": 2**20, "singles": 20},
     "job_status": {"chunks": 20, "requests": 20},
     "two_workers": {"images": 64, "chunk_images": 16},
+    "pool": {"chunks": 30, "workers": 3},
 }
 
 

@@ -67,6 +67,16 @@ def test_a_bounded_number_of_chunks_is_on_the_way(tmp_path: Path) -> None:
     assert scene.counts() == {"done": 1, "running": 1, "sent": 5, "pending": 93}
 
 
+def test_the_window_is_two_messages_for_each_worker_that_runs_a_chunk(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, [4] * 60, settings=NARROW)
+    scene.steps(2)
+    assert scene.counts()["sent"] == 6
+    for worker in ("w1", "w1", "w2", "w3"):
+        scene.claim(worker)
+    scene.steps(2)
+    assert scene.counts() == {"running": 4, "sent": 2 * 3 * 3 - 4, "pending": 42}
+
+
 def test_a_message_names_consecutive_chunks(tmp_path: Path) -> None:
     scene = Scene(tmp_path, [4] * 10)
     scene.steps()

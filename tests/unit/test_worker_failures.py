@@ -1,12 +1,14 @@
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from shared import layout
 from shared.domain import states
-from shared.domain.records import Chunk
+from shared.domain.records import SCHEMA, Chunk
 from tests.job_scene import Scene, Watching, message
 from tests.scoring_stub import StubEngine
 from workers.scoring.chunks import ChunkInput, ChunkResult
@@ -40,7 +42,7 @@ def test_an_engine_that_fails_gives_up_everything_it_held(scene: Scene) -> None:
 
     class Eager(StubEngine):
         def run(self, chunks: Iterator[ChunkInput], /) -> Iterator[ChunkResult]:
-            return super().run(iter(list(chunks)))
+            return super().run(iter(list(islice(chunks, 3))))
 
     with pytest.raises(EngineFailedError):
         scene.new_worker(lambda: Eager(on_product=fail)).handle(message(*scene.chunks("sent")[:3]))
@@ -87,6 +89,24 @@ def test_what_was_lost_is_dropped_silently(scene: Scene) -> None:
     worker.handle(message(first, second))
     assert (scene.jobs.chunk(first.id).state, scene.jobs.chunk(second.id).state) == ("pending", "done")
     assert 100 not in scene.answers()
+
+
+def test_what_was_computed_before_an_engine_failed_is_stored(scene: Scene) -> None:
+    def fail(number: int) -> None:
+        if number == 1:
+            raise RuntimeError("device-side assert")
+
+    with ThreadPoolExecutor(1) as beside, pytest.raises(EngineFailedError):
+        scene.new_worker(lambda: Watching(fail), beside=beside).handle(message(*scene.chunks("sent")[:3]))
+    assert scene.counts() == {"done": 1, "running": 1, "sent": 8}
+    assert [chunk.lost for chunk in scene.chunks("running")] == [True]
+
+
+def test_a_newer_chunk_among_those_sent_is_left_to_a_newer_worker(scene: Scene) -> None:
+    first, second, *_ = scene.chunks("sent")
+    scene.set_chunk(second, schema=SCHEMA + 1)
+    scene.new_worker().handle(message(first))
+    assert scene.jobs.chunk(first.id).state == "done"
 
 
 def test_a_lost_compare_and_set_leaves_one_outcome(scene: Scene) -> None:

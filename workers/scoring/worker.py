@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from typing import Any, TypeVar
@@ -55,8 +56,12 @@ class Worker:
         pool: str = "",
         tell: Tell = telling.nobody,
         clock: Clock = time.monotonic,
+        beside: Executor | None = None,
     ) -> None:
-        """`pool` is whose chunks are taken straight from the rows; empty: any. `tell` gets what there is to tell."""
+        """`pool` is whose chunks are taken straight from the rows; empty: any. `tell` gets what there is to tell.
+
+        `beside` stores results while the engine computes; None: a thread.
+        """
         self._jobs = jobs
         self._objects = objects
         self._settings = settings
@@ -71,6 +76,8 @@ class Worker:
         self._tell = tell
         self._job = ""
         self._stopped = threading.Event()
+        self._beside = beside or ThreadPoolExecutor(1, thread_name_prefix="write")
+        self._until = 0.0  # by the clock: when the queue is looked at again
         self._prepared: dict[str, Prepared] = {}  # by chunk, of those of the pipeline
 
     def stop(self) -> None:
@@ -86,18 +93,18 @@ class Worker:
         if message["schema"] > SCHEMA:
             log.warning("a message of schema %s is left to a newer worker", message["schema"])
             return
-        until = self._clock() + self._settings.scoring.resident_seconds
+        self._until = self._clock() + self._settings.scoring.resident_seconds
         job, chunks = message["job"], list(message["chunks"])
         while chunks and not self._stopped.is_set():
             self._run(job, chunks)
-            job, chunks = self._next_sent() if self._clock() < until else ("", [])
+            job, chunks = self._next_sent() if self._clock() < self._until else ("", [])
 
     def _next_sent(self) -> tuple[str, list[str]]:
         """Sent chunks of the oldest running job whose ensemble is in memory: as many as a message, or one solo one."""
         try:
             return self._patiently(self._sent_of_resident)
-        except StoreUnavailableError:
-            return "", []  # the next message finds out whether it is back
+        except (StoreUnavailableError, NewerSchemaError):
+            return "", []  # the next message finds out whether it is back, and a newer worker takes what is newer
 
     def _sent_of_resident(self) -> tuple[str, list[str]]:
         for job in reversed(self._jobs.jobs(("running",))):
@@ -148,8 +155,7 @@ class Worker:
             self.claims.beat()  # at once: from now on a loss may be the chunk's own doing
             # closed before anything is given up: its look-ahead must claim nothing afterwards
             with closing(engine.run(self._inputs(job, engine, first, waiting))) as results:
-                for result in results:
-                    self._insist(partial(self._write, result))
+                self._store(results)
         except (StoreUnavailableError, CannotRunError):
             raise
         except Exception as error:
@@ -166,17 +172,36 @@ class Worker:
         finally:
             self._prepared.clear()
 
+    def _store(self, results: Iterator[ChunkResult]) -> None:
+        """Store each result while the engine computes the next, as no device has to wait for a store."""
+        storing: Future[None] | None = None
+        try:
+            for result in results:
+                if storing is not None:
+                    storing.result()
+                storing = self._beside.submit(self._insist, partial(self._write, result))
+        finally:
+            if storing is not None:
+                storing.result()
+
     def _inputs(self, job: Job, engine: Engine, first: Chunk, waiting: list[str]) -> Iterator[ChunkInput]:
         """Claimed chunks as the engine pulls them; runs in a thread of the engine's."""
         yield self._read(job, first)
         if first.solo:
             return
-        while waiting and not self._stopped.is_set() and self._patiently(partial(self._goes_on, job, engine)):
-            if self._patiently(partial(self._is_solo, waiting[0])):
+        while not self._stopped.is_set() and self._patiently(partial(self._goes_on, job, engine)):
+            if not waiting:
+                waiting += self._more_of(job)
+            if not waiting or self._patiently(partial(self._is_solo, waiting[0])):
                 return
             chunk = self._patiently(partial(self.claims.claim, waiting.pop(0)))
             if chunk is not None and self._prepare(job, chunk):
                 yield self._read(job, chunk)
+
+    def _more_of(self, job: Job) -> list[str]:
+        """Sent chunks of the job, as long as it goes on: between two pipelines a device would wait for pictures."""
+        following, chunks = self._next_sent() if self._clock() < self._until else ("", [])
+        return chunks if following == job.id else []
 
     def _prepare(self, job: Job, chunk: Chunk) -> bool:
         """Whether anything is left for the engine; a chunk that is copied whole is stored here, without it."""
