@@ -1,7 +1,8 @@
 """The verb ensembles: every version, and those whose weights come from elsewhere."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -9,6 +10,7 @@ from services.cli.app import AsJson, Session, app
 from services.cli.show import as_json, facts, stdout, table
 from services.cli.training import show_ensemble
 from shared import ensemble_file
+from shared.domain import fits
 from shared.domain.ensemble import from_plain
 from shared.domain.errors import BadInputError
 
@@ -57,7 +59,7 @@ def show(
             "version": version.version,
             "current": "yes" if current else "no",
             "dataset": version.dataset,
-            "fitted": ", ".join(version.fits),
+            "fitted": "; ".join(_fitted(*fit) for fit in version.fits.items()),
             "weights": "from elsewhere" if version.imported else "trained here",
             **{f"run of {member}": run for member, run in version.runs.items()},
         }
@@ -93,6 +95,10 @@ def import_(
     else:
         words = "is ready and current" if current else "is ready"
         stdout.print(f"ensemble {version.name}@{version.version} {words}", markup=False)
+
+
+def _fitted(combination: str, fit: Mapping[str, Any]) -> str:
+    return ": ".join(filter(None, [combination, fits.from_plain(fit).words()]))
 
 
 def _pair(text: str) -> tuple[str, str]:

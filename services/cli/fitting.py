@@ -1,4 +1,4 @@
-"""The verb that fits weights, temperature and thresholds of an ensemble: `fit`."""
+"""The verb that fits how members count, and thresholds, of an ensemble: `fit`."""
 
 import time
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +9,7 @@ from services.cli.app import AsJson, Session, app
 from services.cli.comparing import chosen_combination, find_version
 from services.cli.show import as_json, stdout, table
 from shared import ensemble_versions
-from shared.domain.fits import DECISIONS
+from shared.domain.fits import DECISIONS, Fit
 
 if TYPE_CHECKING:  # its libraries are slow to import
     from services.reports.fitted import Decided, Fitted
@@ -33,7 +33,7 @@ def fit(
     current: Annotated[bool, typer.Option("--current/--no-current", help="Make that the current version.")] = True,
     json: AsJson = False,
 ) -> None:
-    """Fit weights, temperature and thresholds on the holdout.
+    """Fit weights, stacking and thresholds on the holdout.
 
     Cross-fitted: every figure is of products that were not fitted on. With label
     sets: weights by particle swarm, and thresholds of labels at any accuracy.
@@ -72,11 +72,10 @@ def _show(found: "Fitted") -> None:
         ],
         empty="",
     )
-    if found.no_weights:
-        stdout.print(f"no weights: {found.no_weights}", markup=False)
-    if found.fit.weights:
-        words = ", ".join(f"{name} {weight:.3f}" for name, weight in found.fit.weights.items())
-        stdout.print(f"weights: {words}", markup=False)
+    for reason in dict.fromkeys(found.left_out.values()):
+        names = ", ".join(name for name, why in found.left_out.items() if why == reason)
+        stdout.print(f"no {names}: {reason}", markup=False)
+    _show_members(found.fit)
     if sets:
         _show_thresholds(found)
     else:
@@ -89,6 +88,19 @@ def _show(found: "Fitted") -> None:
     stdout.print(f"{found.products:,} products of {found.dataset} that every member held out{words}", markup=False)
     if found.undecodable:
         stdout.print(f"{found.undecodable:,} more have no picture that can be decoded", markup=False)
+
+
+def _show_members(fit: Fit) -> None:
+    rare = f"weights in categories of fewer than {fit.frequent_from:,} training images"
+    for title, of_members in (("weights", fit.weights), (rare, fit.rare_weights), ("powers", fit.powers)):
+        if of_members:
+            words = ", ".join(f"{name} {number:.3f}" for name, number in of_members.items())
+            stdout.print(f"{title}: {words}", markup=False)
+    if fit.biases:
+        low, high = min(fit.biases), max(fit.biases)
+        stdout.print(
+            f"biases: {low:+.3f} to {high:+.3f} nats, one for each of {len(fit.biases)} categories", markup=False
+        )
 
 
 def _show_thresholds(found: "Fitted") -> None:

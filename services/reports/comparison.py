@@ -187,9 +187,10 @@ def _fits(
     """Fitted again without each fold: what a version holds was fitted on all (I10)."""
     for name, way in ways.items():
         fitter = fitter_of(objects, version, name, version.fits[name]["accuracy"])
-        fitter.steps(weights=not fitter.no_weights())
+        fitter.steps()
+        words = ": ".join(filter(None, ["fitted", fitter.fit(-1).words()]))
         yield f"{name}, as the file says", way
-        yield f"{name}, fitted", replace(way, fitted=fitter.cross_fits(holdout.product_id))
+        yield f"{name}, {words}", replace(way, fitted=fitter.cross_fits(holdout.product_id))
 
 
 def _steps(full: Way) -> list[tuple[str, ImagePolicy, ProductPolicy]]:

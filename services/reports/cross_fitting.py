@@ -48,8 +48,12 @@ class Fitter(ABC):
         """Whether weights are fitted under these means."""
 
     @abstractmethod
-    def steps(self, *, weights: bool) -> tuple[Step, ...]:
-        """Fit all, weights only where asked."""
+    def steps(self) -> tuple[Step, ...]:
+        """Fit all that is not left out."""
+
+    @abstractmethod
+    def left_out(self) -> dict[str, str]:
+        """What is not fitted here, by the names of steps, and why."""
 
     @abstractmethod
     def fit(self, way: int) -> Fit:
@@ -88,11 +92,15 @@ class Fitter(ABC):
 
     def no_weights(self) -> str:
         """Why none are fitted; empty where they are."""
+        return self.no_mixing() or ("" if self.fits_weights(self.mix.means) else f"they are fitted where {self.means}")
+
+    def no_mixing(self) -> str:
+        """Why nothing is fitted of how much each member counts; empty where something is."""
         if len(self.mix.members) == 1:
             return "there is one member"
         if not self.holdout.sees_all:
             return "they are fitted where every member sees all products"
-        return "" if self.fits_weights(self.mix.means) else f"they are fitted where {self.means}"
+        return ""
 
 
 def arithmetic(means: Means) -> bool:

@@ -1,5 +1,6 @@
 """What a fit found: every figure with its n and interval, of products that were not fitted on."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -48,7 +49,7 @@ class Fitted:
     products: int  # that are judged; of label sets those that share no image with training
     undecodable: int  # products of which no image could be decoded; in no figure
     steps: tuple[Step, ...]
-    no_weights: str  # why there is no such step; empty where there is
+    left_out: Mapping[str, str]  # why there are no such steps
     unfitted: Figure
     fitted: Figure
     difference: Average  # paired

@@ -22,8 +22,7 @@ def fit(objects: Objects, version: EnsembleVersion, combination: str, *, accurac
     """
     fitter = fitter_of(objects, version, combination, accuracy)
     fitter.check(combination, least)
-    no_weights = fitter.no_weights()
-    steps = fitter.steps(weights=not no_weights)
+    steps = fitter.steps()
     before, after = fitter.counts()
     task = fitter.holdout.task
     return Fitted(
@@ -35,7 +34,7 @@ def fit(objects: Objects, version: EnsembleVersion, combination: str, *, accurac
         products=len(before),
         undecodable=fitter.undecodable,
         steps=steps,
-        no_weights=no_weights,
+        left_out=fitter.left_out(),
         unfitted=task.figure(before),
         fitted=task.figure(after),
         difference=task.gain(before, after),

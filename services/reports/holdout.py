@@ -1,18 +1,18 @@
 """The products that several runs held out, whole and block by block, with what duplicates in training say of them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from services.reports.tasks import task_of
 from shared import duplicate_tables, layout, run_files
-from shared.domain import duplicates, ensemble_rules, means
+from shared.domain import duplicates, ensemble_rules, means, stacking
 from shared.domain.duplicates import Decisions
 from shared.domain.ensemble import Ensemble, ImagePolicy, Means, ProductPolicy, from_plain
 from shared.domain.errors import NotFoundError
-from shared.domain.fits import SOURCES
+from shared.domain.fits import SOURCES, Fit
 from shared.domain.label_sets import LabelSets
 from shared.domain.product_images import EACH_IMAGE, EVERY_PRODUCT
 from shared.domain.records import EnsembleVersion
@@ -21,6 +21,7 @@ from shared.packs import read_classes, read_indexes, read_manifest, read_taxonom
 from shared.ports import Objects
 
 Bool = npt.NDArray[np.bool_]
+Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
 UInt64 = npt.NDArray[np.uint64]
@@ -32,12 +33,12 @@ _MODEL, _IMAGE, _PRODUCT = range(len(SOURCES))
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """Whose scores are combined, and how. `weights` are instead of those in `means`, one per member; empty: those."""
+    """Whose scores are combined, and how: `fit` says what is instead of `means`' weights, or of the mean of members."""
 
     members: tuple[str, ...]
     views: tuple[str, ...]
     means: Means
-    weights: tuple[float, ...] = ()
+    fit: Fit = field(default_factory=Fit)
 
 
 def held_out_by(objects: Objects, version: EnsembleVersion, members: Sequence[str]) -> Shared:
@@ -84,6 +85,11 @@ class Holdout:
         """The label sets of a multilabel dataset."""
         assert self._sets is not None
         return self._sets
+
+    @property
+    def training_images(self) -> Int64:
+        """Images of each category, or label set, in the first member's training part: int64[classes]."""
+        return self._table.class_totals
 
     @property
     def learnt(self) -> Bool:
@@ -153,6 +159,10 @@ class Part:
         """What the networks say: float64[n, classes]."""
         return self._combine(self._scores, mix)
 
+    def by_member(self, mix: Mix) -> Float64:
+        """What each member says alone, to sum to 1: float64[n, members, classes]."""
+        return self._by_member(self._scores, mix)
+
     def answers(self, mix: Mix, policy: Policy) -> Float64:
         """The same, duplicate images overridden as the policy says, but not for joint members."""
         overrides = self._decisions[policy].overrides
@@ -189,10 +199,16 @@ class Part:
         source = np.where(by_product, _PRODUCT, np.where((decided >= 0) | some_image, _IMAGE, _MODEL))
         return source.astype(np.int64), decided
 
-    def _combine(self, scores: npt.NDArray[np.float32], mix: Mix) -> Float64:
+    def _by_member(self, scores: Float32, mix: Mix) -> Float64:
+        of_members = [self._combine(scores, replace(mix, members=(name,), fit=Fit())) for name in mix.members]
+        return np.stack([means.normalise(of_member) for of_member in of_members], axis=1)
+
+    def _combine(self, scores: Float32, mix: Mix) -> Float64:
+        if mix.fit.powers:
+            return stacking.stacked(self._by_member(scores, mix), *mix.fit.stack(mix.members))
         members = [self._members.index(name) for name in mix.members]
         views = [VIEWS.index(name) for name in mix.views]
-        weights = np.array(mix.weights or [mix.means.weights.get(name, 1.0) for name in mix.members], dtype=np.float64)
+        weights = mix.fit.weighing(mix.members, mix.means.weights)
         if not (weights > 0).any():
             weights = np.ones(len(weights))  # a single member of weight 0 is asked alone
         if self._learnt is not None:
@@ -203,7 +219,7 @@ class Part:
         return means.combine_applying(given, self._first_image, mix.means, weights, applies)
 
 
-def _dense(decisions: Decisions, images: Int64, classes: int) -> npt.NDArray[np.float32]:
+def _dense(decisions: Decisions, images: Int64, classes: int) -> Float32:
     """Distributions of overridden images, [n, classes]."""
     given = decisions.overrides
     dense = np.repeat(given.base[images][:, None], classes, axis=1)

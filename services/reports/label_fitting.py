@@ -59,9 +59,14 @@ class LabelFitter(Fitter):
         """Elsewhere a product's answer is no mean of what each member says of it."""
         return arithmetic(means) or means.order[-1] == "members"
 
-    def steps(self, *, weights: bool) -> tuple[Step, ...]:
+    def left_out(self) -> dict[str, str]:
+        """See `Fitter`."""
+        one = dict.fromkeys(("weights apart", "stacking"), "they are fitted where a product has one category")
+        return ({"weights": why} if (why := self.no_weights()) else {}) | one
+
+    def steps(self) -> tuple[Step, ...]:
         """Weights, one threshold for all labels, and one for each."""
-        steps = (self._fit_weights(),) if weights else ()
+        steps = () if self.no_weights() else (self._fit_weights(),)
         labels = self._known.shape[1]
         one = [np.full(labels, label_fitting.one_threshold(*rest)) for rest in self._rests()]
         steps = (*steps, self._take("one threshold", one))

@@ -62,6 +62,5 @@ def judge(holdout: Holdout, products: int, ways: Sequence[Way]) -> tuple[Int16, 
 
 
 def _counts(task: Task[Any, Any], part: Part, way: Way, fit: Fit) -> Int64:
-    weights = tuple(fit.weights[name] for name in way.members) if fit.weights else ()
-    probabilities = part.answers(Mix(way.members, way.views, way.means, weights), way.policy)
+    probabilities = part.answers(Mix(way.members, way.views, way.means, fit), way.policy)
     return task.counts(part.known, probabilities, part.product_class(way.policy), fit)

@@ -1,6 +1,6 @@
 """What a fit of one combination found, as an ensemble version holds it, and the decision on a prediction by it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -10,6 +10,8 @@ import numpy.typing as npt
 from shared.domain.records import Prediction
 
 Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+
 SOURCES = ("model", "image duplicate", "product duplicate")
 SURE = 0.5
 """A label of a higher probability is answered where no threshold was fitted."""
@@ -20,6 +22,8 @@ LEVEL_OF = {"level 1": 0, "level 2": 1}
 
 Thresholds = tuple[float | None, float | None, float | None]
 """The lowest probability of all decisions but the last, in their order; None where no probability is high enough."""
+
+_SELDOM = ("label_thresholds", "rare_weights", "rare", "frequent_from", "powers", "biases")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,13 +36,46 @@ class Fit:
     accuracy: float = 0.0  # that the thresholds are for
     products: int = 0  # that it was fitted on
     label_thresholds: tuple[float, ...] = ()  # of a multilabel ensemble: one, or one per label; empty: `SURE`
+    rare_weights: Mapping[str, float] = field(default_factory=dict)  # in rare categories; empty: `weights` there too
+    rare: tuple[bool, ...] = ()  # of each category, where there are such weights
+    frequent_from: int = 0  # images in training with which a category is not rare
+    powers: Mapping[str, float] = field(default_factory=dict)  # of its members, see `stacking`; empty: a mean of them
+    biases: tuple[float, ...] = ()  # of each category, beside powers; empty: none
 
     def plain(self) -> dict[str, Any]:
-        """JSON values from which `from_plain` makes an equal fit."""
+        """JSON values from which `from_plain` makes an equal fit; what most fits lack is left out where it is empty."""
         plain = asdict(self) | {"thresholds": {source: list(values) for source, values in self.thresholds.items()}}
-        if not plain.pop("label_thresholds"):
-            return plain
-        return plain | {"label_thresholds": list(self.label_thresholds)}
+        for name in _SELDOM:
+            if not plain[name]:
+                del plain[name]
+            elif isinstance(plain[name], tuple):
+                plain[name] = list(plain[name])
+        return plain
+
+    def words(self) -> str:
+        """What was fitted of the answers, beside thresholds of decisions."""
+        parts = {
+            "weights": self.weights and not self.rare_weights,
+            "weights apart": self.rare_weights,
+            "temperature": self.temperature != 1,
+            "stacking": self.powers and not self.biases,
+            "stacking with biases": self.biases,
+            "thresholds of labels": self.label_thresholds,
+        }
+        return ", ".join(name for name, there in parts.items() if there)
+
+    def weighing(self, members: Sequence[str], given: Mapping[str, float]) -> Float64:
+        """The weights of members, those `given` or 1 where none were fitted: float64[members], or where rare categories
+        have their own float64[members, classes]."""
+        weights = np.array([(self.weights or given).get(name, 1.0) for name in members], dtype=np.float64)
+        if not self.rare_weights:
+            return weights
+        rare = np.array([self.rare_weights[name] for name in members], dtype=np.float64)
+        return np.where(np.array(self.rare), rare[:, None], weights[:, None])
+
+    def stack(self, members: Sequence[str]) -> tuple[Float64, Float64]:
+        """What `stacking.stacked` takes: float64[members], and float64[classes] or [1]."""
+        return np.array([self.powers[name] for name in members]), np.array(self.biases or (0.0,))
 
     def of_labels(self, labels: int) -> Float32:
         """The probability above which each label is answered: float32[labels]."""
@@ -50,7 +87,8 @@ def from_plain(plain: Mapping[str, Any]) -> Fit:
     thresholds: dict[str, Thresholds] = {}
     for source, (accept, second, first) in plain["thresholds"].items():
         thresholds[source] = (accept, second, first)
-    return Fit(**{**plain, "thresholds": thresholds, "label_thresholds": tuple(plain.get("label_thresholds", ()))})
+    arrays = {name: tuple(plain.get(name, ())) for name in ("label_thresholds", "rare", "biases")}
+    return Fit(**{**plain, "thresholds": thresholds, **arrays})
 
 
 def decide(fit: Fit, source: str, prediction: Prediction) -> str:

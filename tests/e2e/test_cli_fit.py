@@ -2,21 +2,31 @@
 
 import csv
 import json
+import re
 from collections import Counter
+from io import BytesIO
 
+import numpy as np
 import pytest
 
 from shared import wiring
+from shared.domain import stacking
+from shared.domain.fits import from_plain
+from shared.domain.records import EnsembleVersion
+from shared.holdout_scores import VIEWS, read_held_out
+from shared.packs import read_taxonomy
+from shared.ports import Objects
 from shared.settings import Settings
 from tests.conftest import Shop
 from tests.gateway_scene import gateway
+from tests.holdout_scene import put_scores
 
 
 def test_figures_have_their_n(shell, shop: Shop):
     code, out, err = shell("--home", shop.home, "fit", "tiny", "--least", "50", "--json")
     assert (code, err) == (0, "")
     found = json.loads(out)
-    assert [step["name"] for step in found["steps"]] == ["weights", "temperature"]
+    assert [step["name"] for step in found["steps"]] == ["weights", "temperature", "stacking", "stacking with biases"]
     assert sum(one["right"]["n"] for one in found["decided"]) == found["products"] == found["fit"]["products"]
     assert {one["source"] for one in found["decided"]} == set(found["fit"]["thresholds"])
 
@@ -25,7 +35,7 @@ def test_tables_for_people(shell, shop: Shop):
     code, out, _ = shell("--home", shop.home, "fit", "tiny", "--least", "50", "--combination", "one")
     assert code == 0
     assert "log loss of the networks of one" in out
-    assert "no weights: there is one member" in out
+    assert "no weights, weights apart, stacking: there is one member" in out
     assert "products of train that every member held out" in out
 
 
@@ -99,3 +109,50 @@ def test_an_applied_fit_scores_and_decides(shell, shop: Shop, grocery, tmp_path)
     code, out, _ = shell("--home", home, "evaluate", job, "--labels", labels)
     assert code == 0
     assert "product duplicate  accept" in out
+
+
+def test_a_stack_is_found_told_and_scored_by(shell, shop: Shop, tmp_path):
+    """The runs' holdout scores are made up: each member knows something else, and the second is too sure of itself."""
+    home, file = tmp_path / "home", tmp_path / "tiny.yaml"
+    shop.copy(home)
+    file.write_text(shop.ensemble_file.read_text().replace("one: [first],", "one: [first], two: [second],"))
+    assert shell("--home", home, "train", file, "--dataset", "train")[0] == 0  # nothing is left to train
+    stores = wiring.stores(Settings(home=home))
+    plant(stores.objects, stores.runs.version("tiny"))
+
+    code, out, _ = shell("--home", home, "fit", "tiny", "--least", "50", "--apply")
+    assert code == 0
+    assert "no weights apart: they are fitted where 300 products of frequent and of rare categories each" in out
+    assert re.search(r"^stacking +.* taken\s*$", out, re.MULTILINE)
+    assert re.search(r"^powers: first \d\.\d{3}, second 0\.\d{3}$", out, re.MULTILINE)
+    version = stores.runs.version("tiny")
+    fit = from_plain(version.fits["all"])
+    assert 0 < fit.powers["second"] < fit.powers["first"]
+    code, out, _ = shell("--home", home, "compare", "tiny")
+    assert code == 0
+    assert "all, fitted: stacking" in out
+    code, out, _ = shell("--home", home, "ensembles", "show", "tiny")
+    assert "all: stacking" in out
+
+    score = ["--home", home, "score", "test", "--ensemble", "tiny", "--keep-scores", "--json"]
+    code, out, _ = shell(*score, "--duplicates", "none,none")
+    assert code == 0
+    for chunk in stores.jobs.chunks(json.loads(out)["job"], ["done"]):
+        with np.load(BytesIO(stores.objects.read(chunk.scores))) as kept:
+            names, order = kept["combination"].tolist(), kept["class_index"].argsort(axis=2)
+            dense = np.take_along_axis(kept["probability"], order, axis=2).astype(np.float64)
+        alone = np.stack([dense[:, names.index(name)] for name in ("one", "two")], axis=1)
+        expected = stacking.stacked(alone, *fit.stack(["first", "second"]))
+        np.testing.assert_allclose(dense[:, names.index("all")], expected, atol=1e-5)
+
+
+def plant(objects: Objects, version: EnsembleVersion) -> None:
+    held, noise = read_held_out(objects, version.runs["first"]), np.random.default_rng(1)
+    classes = read_taxonomy(objects, "train").classes
+    number = held.product_id - held.product_id.min()
+    for member, sure in (("first", 1.0), ("second", 4.0)):
+        signal = noise.normal(0, 1, (number.max() + 1, classes))[number]
+        signal[np.arange(len(number)), held.class_index] += 1.5
+        said = np.exp(sure * 1.5 * signal)
+        said = (said / said.sum(axis=1, keepdims=True))[:, None].repeat(len(VIEWS), axis=1)
+        put_scores(objects, version.runs[member], held, said.astype(np.float16))

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from shared.domain.ensemble import Input
+from shared.domain.fits import Fit
 from tests.engine_parts import CPU, SETTINGS, TAXONOMY, chunk, ensemble, random_picture
 from tests.gpu.conftest import CUDA
 from workers.scoring.chunks import ChunkInput, Policies, ProductResult
@@ -18,6 +19,9 @@ from workers.vision.model import build, normalisation
 
 SIDE = 64
 PRODUCTS = 90
+NOTHING = Fit()
+APART = Fit(weights={"a": 0.2, "b": 0.8}, rare_weights={"a": 0.9, "b": 0.1}, rare=(True, False, False, True, False))
+STACK = Fit(powers={"a": 0.9, "b": 0.3}, biases=(0.5, -0.5, 0.0, 0.25, -0.25), temperature=1.2)
 
 
 @dataclass
@@ -56,7 +60,13 @@ def products() -> list[list[bytes]]:
     return [[random_picture(noise) for _ in range(1 + i % 4)] for i in range(PRODUCTS)]
 
 
-def engine(networks: dict[str, nn.Module], device: torch.device, precision: str, batch_images: int | None) -> Engine:
+def engine(
+    networks: dict[str, nn.Module],
+    device: torch.device,
+    precision: str,
+    batch_images: int | None,
+    fit: Fit = NOTHING,  # of `all`
+) -> Engine:
     mean, std = normalisation("resnet18")
     given = Input(size=SIDE, mean=mean, std=std)
     loaded = {
@@ -65,7 +75,7 @@ def engine(networks: dict[str, nn.Module], device: torch.device, precision: str,
     }
     policies = Policies("none", "none", skip_decided=True, own_source=False)
     on = Device(device, precision, batch_images)
-    return Engine(ensemble(), TAXONOMY, loaded, None, policies, on=on, settings=SETTINGS)
+    return Engine(ensemble(), TAXONOMY, loaded, None, policies, on=on, settings=SETTINGS, fits={"all": fit})
 
 
 def run(one: Engine, chunks: Sequence[ChunkInput]) -> list[ProductResult]:
@@ -82,9 +92,10 @@ def figures(results: Sequence[ProductResult]) -> Iterator[tuple[float, ...]]:
             yield (found.class_index, found.probability, found.margin, found.entropy, *(p for _, p in found.nodes))
 
 
-def test_float32_on_a_gpu_answers_as_a_processor(networks, products):
-    ours = run(engine(networks, CUDA, "float32", 32), [chunk(products)])
-    theirs = run(engine(networks, CPU, "float32", 32), [chunk(products)])
+@pytest.mark.parametrize("fit", [NOTHING, APART, STACK])
+def test_float32_on_a_gpu_answers_as_a_processor(networks, products, fit):
+    ours = run(engine(networks, CUDA, "float32", 32, fit), [chunk(products)])
+    theirs = run(engine(networks, CPU, "float32", 32, fit), [chunk(products)])
 
     found, expected = (np.array(list(figures(results))) for results in (ours, theirs))
     assert np.array_equal(found[:, 0], expected[:, 0])

@@ -4,8 +4,11 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from shared.domain import means as reference
+from shared.domain import stacking
 from shared.domain.ensemble import Mean, Means
 from shared.domain.fits import Fit
 from tests.engine_parts import CPU
@@ -42,14 +45,18 @@ def on_device(
     return probabilities.numpy(), sound.numpy()
 
 
-def oracle(logits: np.ndarray, overrides: dict[int, np.ndarray], means: Means, combination: tuple[str, ...]):
+def outputs_of(logits: np.ndarray, overrides: dict[int, np.ndarray], combination: tuple[str, ...]) -> np.ndarray:
     rows = [MEMBERS.index(name) for name in combination]
     exponentials = np.exp(logits[:, rows].astype(np.float64))
     probabilities = exponentials / exponentials.sum(axis=-1, keepdims=True)
     for image, distribution in overrides.items():
         probabilities[image] = distribution
+    return probabilities
+
+
+def oracle(logits: np.ndarray, overrides: dict[int, np.ndarray], means: Means, combination: tuple[str, ...]):
     weights = np.array([WEIGHTS.get(name, 1.0) for name in combination])
-    return reference.combine(probabilities, FIRST, means, weights)
+    return reference.combine(outputs_of(logits, overrides, combination), FIRST, means, weights)
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -107,6 +114,82 @@ def test_a_temperature_of_one_combination_leaves_the_others_as_they_are(powers):
     assert found[0].tobytes() + found[2].tobytes() == plain[0].tobytes() + plain[2].tobytes()
     expected = reference.temper(reference.normalise(oracle(logits, {}, means, COMBINATIONS[1])), 0.4)
     np.testing.assert_allclose(found[1], expected, rtol=1e-5, atol=1e-9)
+
+
+shares = st.sampled_from([0.0, 0.1, 0.4, 0.9, 1.0])
+biases = st.lists(st.sampled_from([-1.0, 0.0, 0.3]), min_size=CLASSES, max_size=CLASSES).map(tuple)
+temperatures = st.sampled_from([0.5, 1.0, 1.7])
+ONE_HOT, SPREAD = np.eye(CLASSES)[2], np.array([0, 0.8, 0, 0.6, 0, 0, 0])
+
+
+@st.composite
+def inputs(draw: st.DrawFn) -> tuple[np.ndarray, dict[int, np.ndarray], Means]:
+    """Logits, overrides and means."""
+    logits = np.random.default_rng(draw(st.integers(0, 2**32))).normal(0, 2, (IMAGES, len(MEMBERS), VIEWS, CLASSES))
+    overrides = draw(st.sampled_from([{}, {2: ONE_HOT}, {0: ONE_HOT, 1: SPREAD, 3: SPREAD}]))
+    powers = draw(st.sampled_from([(1, 1, 1), (1, 1, 1), (0, 0, 0), (1, 0.5, -1)]))
+    return logits, overrides, means_of(draw(st.sampled_from(ORDERS)), *powers)
+
+
+@st.composite
+def apart(draw: st.DrawFn) -> Fit:
+    """Weights of `c` and `a` by whether a category is rare."""
+    some = shares.filter(bool)
+    frequent, rare = ({"c": draw(shares), "a": draw(some)}, {"c": draw(some), "a": draw(shares)})
+    which = draw(st.lists(st.booleans(), min_size=CLASSES, max_size=CLASSES))
+    return Fit(weights=frequent, rare_weights=rare, rare=tuple(which), temperature=draw(temperatures))
+
+
+@given(inputs(), apart())
+@settings(max_examples=40)
+def test_rare_categories_have_weights_of_their_own(case, fit):
+    logits, overrides, means = case
+    plain, _ = on_device(logits, overrides, means)
+    found, sound = on_device(logits, overrides, means, [Fit(), fit, Fit()])
+    assert sound.all()
+    assert found[0].tobytes() + found[2].tobytes() == plain[0].tobytes() + plain[2].tobytes()
+    weights = [[of[name] for name in COMBINATIONS[1]] for of in (fit.rare_weights, fit.weights)]
+    by_class = np.array([weights[0] if rare else weights[1] for rare in fit.rare]).T
+    expected = reference.combine(outputs_of(logits, overrides, COMBINATIONS[1]), FIRST, means, by_class)
+    expected = reference.temper(reference.normalise(expected), fit.temperature)
+    np.testing.assert_allclose(found[1], expected, rtol=1e-5, atol=1e-9)
+
+
+def stacks(members: Sequence[str]) -> st.SearchStrategy[Fit]:
+    powers = st.fixed_dictionaries({name: st.sampled_from([0.0, 0.4, 1.0, 1.6]) for name in members})
+    return st.builds(Fit, powers=powers, biases=st.one_of(st.just(()), biases), temperature=temperatures)
+
+
+@given(inputs(), stacks(COMBINATIONS[1]), stacks(MEMBERS))
+@settings(max_examples=40)
+def test_stacks_of_any_members_agree_with_the_reference(case, two, three):
+    logits, overrides, means = case
+    plain, _ = on_device(logits, overrides, means)
+    found, sound = on_device(logits, overrides, means, [Fit(), two, three])
+    assert sound.all()
+    assert found.shape == plain.shape
+    assert found[0].tobytes() == plain[0].tobytes()
+    for place, fit in ((1, two), (2, three)):
+        expected = reference.temper(stack_of(logits, overrides, means, COMBINATIONS[place], fit), fit.temperature)
+        np.testing.assert_allclose(found[place], expected, rtol=1e-5, atol=1e-8)
+
+
+def stack_of(logits, overrides, means: Means, combination: tuple[str, ...], fit: Fit) -> np.ndarray:
+    alone = [reference.normalise(oracle(logits, overrides, means, (name,))) for name in combination]
+    powers = np.array([fit.powers[name] for name in combination])
+    return stacking.stacked(np.stack(alone, axis=1), powers, np.array(fit.biases or (0.0,)))
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_contradicting_duplicates_veto_a_stack_too(order):
+    logits = np.random.default_rng(8).normal(0, 2, (IMAGES, len(MEMBERS), VIEWS, CLASSES))
+    overrides = {1: np.eye(CLASSES)[0], 3: np.eye(CLASSES)[5]}
+    fit = Fit(powers={"c": 0.9, "a": 0.4})
+    probabilities, sound = on_device(logits, overrides, means_of(order, 1, 1, 0), [Fit(), fit, Fit()])
+    assert (sound == [True, False, True]).all()
+    assert (probabilities[:, 1] == 0).all()
+    expected = stack_of(logits, overrides, means_of(order, 1, 1, 0), COMBINATIONS[1], fit)
+    np.testing.assert_allclose(probabilities[1], expected, rtol=1e-5, atol=1e-9)
 
 
 def test_confident_contradictions_survive_a_geometric_mean():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from shared.domain import duplicates, views
+from shared.domain import duplicates, stacking, views
 from shared.domain import means as reference
 from shared.domain.ensemble import Mean, Means
 from shared.domain.fits import Fit, decide
@@ -105,9 +105,17 @@ def _combined(images: list[np.ndarray], rig: Rig) -> np.ndarray | None:
     if not images:
         return None
     one_product = np.array([0, len(images)], dtype=np.int64)
-    weights = np.array([rig.fit.weights.get(name, 1.0) for name in "ab"])
-    combined = reference.normalise(reference.combine(np.array(images), one_product, rig.means, weights))
-    return reference.temper(combined, rig.fit.temperature)[0]
+    given, fit = np.array(images), rig.fit
+    if fit.powers:
+        alone = [reference.combine(given[:, [m]], one_product, rig.means, np.ones(1)) for m in range(2)]
+        alone = np.stack([reference.normalise(one) for one in alone], axis=1)
+        return stacking.stacked(alone, np.array([fit.powers["a"], fit.powers["b"]]), np.array(fit.biases))[0]
+    weights = np.array([fit.weights.get(name, 1.0) for name in "ab"])
+    if fit.rare:
+        rare = np.array([fit.rare_weights[name] for name in "ab"])
+        weights = np.where(fit.rare, rare[:, None], weights[:, None])
+    combined = reference.normalise(reference.combine(given, one_product, rig.means, weights))
+    return reference.temper(combined, fit.temperature)[0]
 
 
 def assert_equal(found, probabilities: np.ndarray | None) -> None:
@@ -139,12 +147,21 @@ def test_every_policy_and_mean_agrees_with_the_reference(images, power):
             assert bool(result.error) == (answer is None)
 
 
+THRESHOLDS = {"model": (0.6, 0.5, 0.2), "product duplicate": (0.999999, None, None)}
+WEIGHTS = {"weights": {"a": 0.25, "b": 0.75}, "temperature": 1.7}
+APART = WEIGHTS | {
+    "rare_weights": {"a": 0.9, "b": 0.1},
+    "rare": (True, False) * (CLASSES // 2) + (True,) * (CLASSES % 2),
+}
+STACK = {"powers": {"a": 1.2, "b": 0.4}, "biases": tuple(np.linspace(-1, 1, CLASSES).tolist())}
+
+
 @pytest.mark.parametrize("power", [1.0, 0.0, 0.5])
-def test_a_fit_weighs_tempers_and_decides_as_the_reference(power):
+@pytest.mark.parametrize("of_members", [WEIGHTS, APART, STACK])
+def test_a_fit_mixes_and_decides_as_the_reference(power, of_members):
     mean = Mean(power=power)
     means = Means(views=mean, members=mean, images=mean)
-    thresholds = {"model": (0.6, 0.5, 0.2), "product duplicate": (0.999999, None, None)}
-    fit = Fit(weights={"a": 0.25, "b": 0.75}, temperature=1.7, thresholds=thresholds)
+    fit = Fit(**of_members, thresholds=THRESHOLDS)
     plain = Rig(TABLE, "unique", "unique", skip_decided=False, means=means).products_of(chunk(PRODUCTS))
     rig = Rig(TABLE, "unique", "unique", skip_decided=False, means=means, fit=fit)
     found = rig.products_of(chunk(PRODUCTS))

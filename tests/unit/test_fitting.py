@@ -2,9 +2,11 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -139,8 +141,33 @@ def test_without_thresholds_nothing_is_decided_and_unknown_sources_are_for_revie
 
 def test_a_fit_survives_being_stored():
     fit = Fit(weights={"a": 0.25, "b": 0.75}, temperature=2.0, thresholds={"model": (0.5, None, 0.1)}, products=3)
-    assert fits.from_plain(fit.plain()) == fit
-    assert fits.from_plain(json.loads(json.dumps(fit.plain()))) == fit
+    apart = replace(fit, rare_weights={"a": 1.0, "b": 0.0}, rare=(True, False), frequent_from=7)
+    stack = Fit(powers={"a": 1.2, "b": 0.0}, biases=(0.5, -0.25))
+    for one in (fit, apart, stack):
+        assert fits.from_plain(one.plain()) == one
+        assert fits.from_plain(yaml.safe_load(yaml.safe_dump(json.loads(json.dumps(one.plain()))))) == one
+    assert [one.words() for one in (Fit(), fit, apart, stack)] == [
+        "",
+        "weights, temperature",
+        "weights apart, temperature",
+        "stacking with biases",
+    ]
+
+
+def test_a_document_of_before_there_were_stacks_is_read_and_written_as_it_is():
+    """Its digest is in the version of an ensemble."""
+    document = {
+        "weights": {"a": 0.25, "b": 0.75},
+        "temperature": 2.0,
+        "thresholds": {"model": [0.5, None, 0.1]},
+        "accuracy": 0.95,
+        "products": 3,
+    }
+    fit = fits.from_plain(document)
+    assert fit == Fit(
+        weights=document["weights"], temperature=2.0, thresholds={"model": (0.5, None, 0.1)}, accuracy=0.95, products=3
+    )
+    assert fit.plain() == document
 
 
 def test_averages_hold_their_mean_and_equal_values_are_certain():

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from shared.domain.ensemble import VOTE_REST, Means
 from shared.domain.fits import Fit
+from shared.domain.fitting import LEAST
 from shared.domain.means import of_labels
 
 Rows = npt.NDArray[np.int64]
@@ -38,7 +39,7 @@ class DeviceMeans:
         learnt: Learnt | None = None,
         joint: int = 0,
     ) -> None:
-        """`fits`, one per combination, may give it other weights than `means` has, and a temperature.
+        """`fits`, one per combination, may give it other weights than `means` has, or stack it, and a temperature.
 
         `learnt` bool[m, c] are the labels that each member of a multilabel ensemble has learnt, None of another one: a
         label's mean is over the members that have learnt it. The last `joint` of the members answer once for a product:
@@ -55,18 +56,41 @@ class DeviceMeans:
         self._shares: list[tuple[Tensor, Tensor]] = []
         fitted = fits or [Fit()] * len(combinations)
         for combination, fit in zip(combinations, fitted, strict=True):
-            weights = {name: (fit.weights or means.weights).get(name, 1.0) for name in combination}
-            rows = [members.index(name) for name, weight in weights.items() if weight > 0]
-            given = np.array([w for w in weights.values() if w > 0], dtype=np.float64)
-            given = given[:, None] if learnt is None else of_labels(given, learnt[rows])
-            shares = torch.tensor(given / given.sum(axis=0), dtype=self.dtype, device=device)
+            weights = fit.weighing(combination, means.weights)
+            taking_part = weights > 0 if weights.ndim == 1 else weights.max(axis=1) > 0
+            rows = [members.index(name) for name, some in zip(combination, taking_part, strict=True) if some]
+            given = weights[taking_part] if learnt is None else of_labels(weights[taking_part], learnt[rows])
+            given = given if given.ndim > 1 else given[:, None]
+            shares = self._tensor(given / given.sum(axis=0))
             self._shares.append((torch.tensor(rows, device=device), shares[:, None, None]))
+        self._combinations = len(combinations)
+        self._stacks = self._stacked(members, fitted)
         self._learnt = None if learnt is None else torch.from_numpy(learnt).to(device)
         self._tempered = [(g, fit.temperature) for g, fit in enumerate(fitted) if fit.temperature != 1]
         self._left = (
             len(self._shares) if "members" in self._before else len(members) - joint,
             1 if "views" in self._before else views,
         )
+
+    def _stacked(self, members: Sequence[str], fits: Sequence[Fit]) -> list[tuple[int, Tensor, Tensor, Tensor]]:
+        """Of each combination that is stacked its place, and whose answers are stacked: every such member becomes a
+        combination of its own, behind the others. Then powers [m, 1, 1] and biases [c] or [1].
+        """
+        stacked = sorted({name for fit in fits for name, power in fit.powers.items() if power > 0})
+        place = {name: len(self._shares) + row for row, name in enumerate(stacked)}
+        one = self._tensor(np.ones((1, 1, 1, 1)))
+        self._shares += [(torch.tensor([members.index(name)], device=self.device), one) for name in stacked]
+        found = []
+        for combination, fit in enumerate(fits):
+            if fit.powers:
+                names = [name for name, power in fit.powers.items() if power > 0]
+                powers, biases = fit.stack(names)
+                rows = torch.tensor([place[name] for name in names], dtype=torch.int64, device=self.device)
+                found.append((combination, rows, self._tensor(powers[:, None, None]), self._tensor(biases)))
+        return found
+
+    def _tensor(self, values: npt.NDArray[np.float64]) -> Tensor:
+        return torch.tensor(values, dtype=self.dtype, device=self.device)
 
     @property
     def keys(self) -> int:
@@ -121,10 +145,15 @@ class DeviceMeans:
         if self._learnt is not None:
             return _labels(values.squeeze(1), logs)
         probabilities, sound = _normalise(values.squeeze(1), logs)
+        for combination, rows, powers, biases in self._stacks:
+            given = probabilities[rows].to(self.dtype).clamp_min(LEAST).log()
+            answers, _ = _normalise((given * powers).sum(0) + biases, True)
+            sound[combination] = sound[rows].all(0)
+            probabilities[combination] = torch.where(sound[combination].unsqueeze(-1), answers, 0.0)
         for combination, temperature in self._tempered:
             powers = probabilities[combination].to(self.dtype).pow(1 / temperature)
             probabilities[combination], _ = _normalise(powers, False)
-        return probabilities, sound
+        return probabilities[: self._combinations], sound[: self._combinations]
 
     def _of_joint(self, outputs: Tensor) -> Tensor:
         """As values after the mean over images, as if every image said the same."""
@@ -153,7 +182,7 @@ class DeviceMeans:
             shares = torch.where(shares.sum(0) > 0, shares, applies.to(self.dtype))
             shares = shares / shares.sum(0)
         terms = values * shares
-        if self._learnt is not None or applies is not None:  # what has no share may be infinite
+        if self._learnt is not None or applies is not None or shares.shape[-1] > 1:  # what has no share may be infinite
             terms = torch.where(shares == 0, 0.0, terms)
         return terms.sum(0)
 
