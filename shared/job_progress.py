@@ -13,7 +13,8 @@ RATE_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Products done (with a prediction) and failed (with an error).
+    """Products done (with a prediction) and failed (with an error), and those that workers are through with in chunks
+    whose outcomes are not stored yet.
 
     Among the done: those decided (by duplicates alone) and those copied (from the job that the job's `since` names).
     """
@@ -25,6 +26,7 @@ class Progress:
     failed: int
     decided: int
     copied: int
+    through: int
     chunks: Mapping[str, int]  # by state
     rate: float  # products per second; 0 while unknown
     seconds_left: float | None  # None while unknown
@@ -52,7 +54,10 @@ def observe(jobs: Jobs, job: Job, speed: Speed, now: float) -> Progress:
     counts = jobs.count_chunks(job.id)
     names = ("done", "failed", "decided", "copied")
     done, failed, decided, copied = (sum(sums[name] for sums in counts.values()) for name in names)
-    rate = speed(now, done + failed)
+    running = jobs.chunks(job.id, ("running",)) if "running" in counts else ()
+    through = sum(chunk.through for chunk in running)
+    finished = done + failed + through
+    rate = max(0.0, speed(now, finished))  # what a lost worker was through with has to be scored again
     return Progress(
         job=job.id,
         state=job.state,
@@ -61,9 +66,10 @@ def observe(jobs: Jobs, job: Job, speed: Speed, now: float) -> Progress:
         failed=failed,
         decided=decided,
         copied=copied,
+        through=through,
         chunks={state: sums["chunks"] for state, sums in counts.items()},
         rate=rate,
-        seconds_left=(job.products - done - failed) / rate if rate else None,
+        seconds_left=(job.products - finished) / rate if rate else None,
         halvings=job.halvings,
         message=_message(jobs, job),
     )

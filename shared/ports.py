@@ -170,8 +170,9 @@ class Jobs(Protocol):
         """Store `new` (but never its `beat`) if the row still has `old`'s state and generation;
         `new.generation` is `old.generation + 1`."""
 
-    def beat(self, chunk: str, generation: int, *, ready: bool) -> bool:
-        """Raise the beat of a running chunk of that generation and note whether the engine is ready; False if lost."""
+    def beat(self, chunk: str, generation: int, *, ready: bool, through: int = 0) -> bool:
+        """Raise the beat of a running chunk of that generation; note whether the engine is ready, and the products that
+        it is through with. False if lost."""
 
     def count_chunks(self, job: str) -> dict[str, dict[str, int]]:
         """Per state: `chunks` and the sums of `products`, `images`, `done`, `failed`, `decided`, `copied` and

@@ -128,9 +128,12 @@ class StubEngine:
     bytes: int = 1
     scored: list[int] = field(default_factory=list)
     closed: bool = False
+    _at: str = ""  # the chunk, and what was scored before it
+    _before: int = 0
 
     def run(self, chunks: Iterator[ChunkInput], /) -> Generator[ChunkResult, None, None]:
         for chunk in chunks:
+            self._at, self._before = chunk.key, len(self.scored)
             yield ChunkResult(
                 key=chunk.key,
                 products=[self._product(chunk, row) for row in range(len(chunk.index))],
@@ -141,6 +144,9 @@ class StubEngine:
                 precision=self.precision,
                 halvings=0,
             )
+
+    def through(self, key: str) -> int:
+        return len(self.scored) - self._before if key == self._at else 0
 
     def close(self) -> None:
         self.closed = True

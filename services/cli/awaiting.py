@@ -74,5 +74,6 @@ def _left_running(what: str, how: str) -> Iterator[None]:
 
 
 def _progress(job: View) -> Progress:
-    names = ("state", "products", "done", "failed", "decided", "copied", "chunks", "rate", "seconds_left", "halvings")
-    return Progress(job=job["id"], message=job["message"], **{name: job[name] for name in names})
+    names = ("state", "products", "done", "failed", "decided", "copied", "through", "chunks", "rate", "seconds_left")
+    told: View = {"through": 0, **job}  # a gateway of before does not tell
+    return Progress(job=job["id"], **{name: told[name] for name in (*names, "halvings", "message")})

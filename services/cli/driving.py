@@ -73,6 +73,7 @@ def job_facts(session: Session, job: Job) -> dict[str, Any]:
         "decided": state.decided,
         "since": job.options.since,
         "copied": state.copied,
+        "through": state.through,
         "chunks": dict(state.chunks),
         "precision": job.precision,
         "batch_images": job.batch_images,

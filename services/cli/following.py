@@ -15,12 +15,12 @@ _STILL_SECONDS = 30.0  # a chunk may take this long on a slow machine
 
 def report_job(update: Update, state: Progress) -> None:
     """Show how far a job is, its rate and the time left."""
-    finished = f"{state.done + state.failed:,}/{state.products:,} products"
-    words = f"{finished}, {state.rate:.0f}/s, {duration(state.seconds_left)} left"
+    finished = state.done + state.failed + state.through
+    words = f"{finished:,}/{state.products:,} products, {state.rate:.0f}/s, {duration(state.seconds_left)} left"
     copied = f", {state.copied:,} copied" if state.copied else ""
     failed = f", {state.failed:,} failed" if state.failed else ""
     update(
-        state.done + state.failed,
+        finished,
         state.products,
         f"{words}{copied}{failed}{', ' + state.message if state.message else ''}",
     )
@@ -28,13 +28,13 @@ def report_job(update: Update, state: Progress) -> None:
 
 def follow_job(title: str, look: Callable[[], Progress], still: str) -> None:
     """Show the progress of a job until it has ended; `still` is said once where nothing moves for a while."""
-    moved, last = time.monotonic(), (-1, -1)
+    moved, last = time.monotonic(), -1
     with progress(title) as update:
         while (state := look()).state in states.UNFINISHED:
             report_job(update, state)
             now = time.monotonic()
-            if last != (state.done, state.failed):
-                moved, last = now, (state.done, state.failed)
+            if last != (finished := state.done + state.failed + state.through):
+                moved, last = now, finished
             elif now - moved >= _STILL_SECONDS:
                 moved = float("inf")  # said once
                 remark(f"nothing has moved for a while; {still}")

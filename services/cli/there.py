@@ -170,7 +170,19 @@ def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _facts(job: Facts) -> Facts:
-    names = ("products", "done", "failed", "decided", "since", "copied", "chunks", "precision", "batch_images")
+    names = (
+        "products",
+        "done",
+        "failed",
+        "decided",
+        "since",
+        "copied",
+        "through",
+        "chunks",
+        "precision",
+        "batch_images",
+    )
+    job = {"through": 0, **job}  # a gateway of before does not tell
     return {
         "job": job["id"],
         "state": job["state"],

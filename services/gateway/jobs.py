@@ -66,6 +66,7 @@ class JobView(Model):
     failed: int = Field(description="Products with an error")
     decided: int = Field(description="Of those done: by duplicates, without a network")
     copied: int = Field(description="Of those done: from the job `since`")
+    through: int = Field(description="Besides: products that workers are through with and whose chunk is not done yet")
     chunks: dict[str, int] = Field(description="Chunks by state")
     rate: float = Field(description="Products per second over the last half minute; 0 while unknown")
     seconds_left: float | None
@@ -187,7 +188,7 @@ def router(context: Context) -> APIRouter:
 def _view(job: Job, progress: Progress) -> JobView:
     options = ("image_duplicates", "product_duplicates", "skip_decided", "chunk_images", "keep_scores", "since")
     rows = ("id", "state", "dataset", "ensemble", "version", "pool", "products", "images", "precision", "batch_images")
-    told = ("done", "failed", "decided", "copied", "chunks", "rate", "seconds_left", "message")
+    told = ("done", "failed", "decided", "copied", "through", "chunks", "rate", "seconds_left", "message")
     return JobView(
         **{name: getattr(job, name) for name in (*rows, "halvings", "error", "created", "ended")},
         **{name: getattr(job.options, name) for name in options},

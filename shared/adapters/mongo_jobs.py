@@ -70,11 +70,11 @@ class MongoJobs:
             {"_id": old.id, "state": old.state, "generation": old.generation}, {"$set": _chunk_values(new)}
         )
 
-    def beat(self, chunk: str, generation: int, *, ready: bool) -> bool:
+    def beat(self, chunk: str, generation: int, *, ready: bool, through: int = 0) -> bool:
         """See the port."""
         return self._chunks.update(
             {"_id": chunk, "state": "running", "generation": generation},
-            {"$inc": {"beat": 1}, "$set": {"ready": ready}},
+            {"$inc": {"beat": 1}, "$set": {"ready": ready, "through": through}},
         )
 
     def count_chunks(self, job: str) -> dict[str, dict[str, int]]:
@@ -136,8 +136,8 @@ def _job_values(job: Job) -> dict[str, Any]:
 
 
 def _chunk_values(chunk: Chunk) -> dict[str, Any]:
-    """All but `beat`, which no swap writes. One list of counts, each under its state, is summed in one pass by any
-    server: a group with several sums is not.
+    """All but `beat`, which no swap writes; what beats told besides is forgotten. One list of counts, each under its
+    state, is summed in one pass by any server: a group with several sums is not.
     """
     sums = {"chunks": 1} | {name: getattr(chunk, name) for name in _SUMS}
     return {
@@ -145,10 +145,12 @@ def _chunk_values(chunk: Chunk) -> dict[str, Any]:
         "generation": chunk.generation,
         "position": chunk.position,
         "ready": chunk.ready,
+        "through": 0,
         "counts": [{"of": f"{chunk.state} {name}", "n": n} for name, n in sums.items() if n],
         "content": to_json(chunk),
     }
 
 
 def _chunk(document: Document) -> Chunk:
-    return from_json(Chunk, document["content"], beat=document["beat"], ready=document["ready"])
+    beside = {"beat": document["beat"], "ready": document["ready"], "through": document.get("through", 0)}
+    return from_json(Chunk, document["content"], **beside)

@@ -20,7 +20,8 @@ CREATE TABLE IF NOT EXISTS chunks (
     id TEXT PRIMARY KEY, job TEXT NOT NULL, state TEXT NOT NULL, generation INTEGER NOT NULL, position INTEGER NOT NULL,
     beat INTEGER NOT NULL, ready INTEGER NOT NULL,
     products INTEGER NOT NULL, images INTEGER NOT NULL, done INTEGER NOT NULL, failed INTEGER NOT NULL,
-    decided INTEGER NOT NULL, copied INTEGER NOT NULL DEFAULT 0, scored_images INTEGER NOT NULL, content TEXT NOT NULL
+    decided INTEGER NOT NULL, copied INTEGER NOT NULL DEFAULT 0, scored_images INTEGER NOT NULL, content TEXT NOT NULL,
+    through INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS chunks_by_state ON chunks (job, state, position);
 CREATE TABLE IF NOT EXISTS outcomes (
@@ -30,7 +31,7 @@ CREATE TABLE IF NOT EXISTS outcomes (
 CREATE INDEX IF NOT EXISTS outcomes_by_position ON outcomes (job, position);
 CREATE INDEX IF NOT EXISTS failed_outcomes ON outcomes (job, position) WHERE failed = 1;
 """
-_ADDED = [("chunks", "copied", "INTEGER NOT NULL DEFAULT 0")]
+_ADDED = [("chunks", name, "INTEGER NOT NULL DEFAULT 0") for name in ("copied", "through")]
 _INSERT_CHUNK = (
     "INSERT OR IGNORE INTO chunks (id, job, state, generation, position, beat, ready, content, "
     f"{', '.join(_SUMS)}) VALUES ({', '.join('?' * (8 + len(_SUMS)))})"
@@ -81,7 +82,7 @@ class SqliteJobs:
 
     def chunk(self, chunk: str) -> Chunk:
         """See the port."""
-        row = self._database.row("SELECT content, beat, ready FROM chunks WHERE id = ?", (chunk,))
+        row = self._database.row("SELECT content, beat, ready, through FROM chunks WHERE id = ?", (chunk,))
         if row is None:
             raise no_chunk(chunk)
         return _chunk(row)
@@ -90,7 +91,7 @@ class SqliteJobs:
         """See the port."""
         where = f"AND state IN ({_marks(states)})" if states else ""
         rows = self._database.rows(
-            f"SELECT content, beat, ready FROM chunks WHERE job = ? {where} ORDER BY position, id LIMIT ?",
+            f"SELECT content, beat, ready, through FROM chunks WHERE job = ? {where} ORDER BY position, id LIMIT ?",
             (job, *states, -1 if limit is None else limit),
         )
         return [_chunk(row) for row in rows]
@@ -98,17 +99,18 @@ class SqliteJobs:
     def swap_chunk(self, old: Chunk, new: Chunk) -> bool:
         """See the port."""
         changed = self._database.write(
-            "UPDATE chunks SET state = ?, generation = ?, position = ?, ready = ?, content = ?, "
+            "UPDATE chunks SET through = 0, state = ?, generation = ?, position = ?, ready = ?, content = ?, "
             f"{', '.join(f'{name} = ?' for name in _SUMS)} WHERE id = ? AND state = ? AND generation = ?",
             (*_columns(new), old.id, old.state, old.generation),
         )
         return changed == 1
 
-    def beat(self, chunk: str, generation: int, *, ready: bool) -> bool:
+    def beat(self, chunk: str, generation: int, *, ready: bool, through: int = 0) -> bool:
         """See the port."""
         changed = self._database.write(
-            "UPDATE chunks SET beat = beat + 1, ready = ? WHERE id = ? AND state = 'running' AND generation = ?",
-            (int(ready), chunk, generation),
+            "UPDATE chunks SET beat = beat + 1, ready = ?, through = ? "
+            "WHERE id = ? AND state = 'running' AND generation = ?",
+            (int(ready), through, chunk, generation),
         )
         return changed == 1
 
@@ -171,7 +173,8 @@ def _columns(chunk: Chunk) -> tuple[Any, ...]:
 
 
 def _chunk(row: Row) -> Chunk:
-    return from_json(Chunk, row["content"], beat=row["beat"], ready=bool(row["ready"]))
+    beside = {"beat": row["beat"], "ready": bool(row["ready"]), "through": row["through"]}
+    return from_json(Chunk, row["content"], **beside)
 
 
 def _marks(values: Sequence[object]) -> str:

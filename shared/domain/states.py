@@ -106,7 +106,7 @@ def count_wave(job: Job, *, progress: int, error: str) -> Job:
 def _chunk(chunk: Chunk, allowed: tuple[str, ...], step: str, **changes: Any) -> Chunk:
     if chunk.state not in allowed:
         raise ConflictError(f"chunk {chunk.id} is {chunk.state}: {step} is possible only when {' or '.join(allowed)}")
-    return replace(chunk, generation=chunk.generation + 1, **changes)
+    return replace(chunk, generation=chunk.generation + 1, through=0, **changes)
 
 
 def send(chunk: Chunk) -> Chunk:

@@ -122,6 +122,21 @@ def test_beats_belong_to_a_running_generation_and_survive_swaps(jobs: Jobs) -> N
     assert not jobs.beat("x", 0, ready=True)
 
 
+def test_what_a_worker_is_through_with_is_told_by_its_beats_and_forgotten_by_swaps(jobs: Jobs) -> None:
+    sent = chunk(0, state="sent")
+    jobs.add_chunks([sent])
+    running = states.claim(sent, worker="w", ready=True)
+    assert jobs.swap_chunk(sent, running)
+    assert jobs.beat("j-0", running.generation, ready=True, through=2)
+    assert (jobs.chunk("j-0").through, jobs.chunks("j", ("running",))[0].through) == (2, 2)
+    assert jobs.beat("j-0", running.generation, ready=True, through=1)
+    assert jobs.chunk("j-0").through == 1
+    back = states.hand_back(jobs.chunk("j-0"))
+    assert jobs.swap_chunk(running, back)
+    assert (back.through, jobs.chunk("j-0")) == (0, replace(back, beat=2))
+    assert jobs.count_chunks("j")["pending"]["done"] == 0
+
+
 def test_a_beat_does_not_disturb_a_swap(jobs: Jobs) -> None:
     sent = chunk(0, state="sent")
     jobs.add_chunks([sent])

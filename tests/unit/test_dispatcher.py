@@ -188,6 +188,28 @@ def test_progress_says_what_happened_to_the_job(tmp_path: Path) -> None:
     assert observe(scene.jobs, scene.job, Speed(), scene.clock()).message == "this worker cannot run bf16"
 
 
+def test_progress_goes_on_within_a_chunk_and_back_where_its_worker_is_lost(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, [1] * 8)
+    scene.steps(2)
+    first, second = scene.claim(count=2)
+    speed = Speed()
+
+    def look() -> Progress:
+        scene.clock.sleep(1)
+        return observe(scene.jobs, scene.job, speed, scene.clock())
+
+    assert (look().through, look().rate) == (0, 0)
+    assert scene.jobs.beat(first.id, first.generation, ready=True, through=3)
+    told = look()
+    assert (told.done, told.through, told.rate, told.seconds_left) == (0, 3, 1.5, 5 / 1.5)
+    assert scene.jobs.beat(second.id, second.generation, ready=True, through=2)
+    assert scene.finish(first)
+    assert (look().done, look().through) == (4, 2)
+    assert scene.jobs.swap_chunk(second, states.lose_solo(second, done=1, error="expired"))
+    told = look()
+    assert (told.done, told.through, told.rate >= 0) == (4, 0, True)
+
+
 def test_a_worker_that_cannot_start_ends_the_run_but_not_the_job(tmp_path: Path) -> None:
     scene = Scene(tmp_path, [1] * 8)
 

@@ -73,6 +73,23 @@ def test_a_product_does_not_depend_on_its_neighbours_or_cuts():
     assert values(backwards) == values(together)
 
 
+def test_it_says_how_many_products_it_is_through_with_of_the_chunk_that_it_is_at():
+    noise = np.random.default_rng(5)
+    first, second = (chunk([[random_picture(noise)] for _ in range(300)], first_id=one) for one in (1, 400))
+    rig, told = Rig(batch_images=16), []
+    rig.engine.on_batch = lambda: told.append([rig.engine.through(one.key) for one in (first, second)])
+    results = rig.engine.run(iter([first, second]))
+    next(results)
+    assert [rig.engine.through(one.key) for one in (first, second)] == [300, 0]
+    next(results)
+    of_first, of_second = zip(*told[:19], strict=True)
+    assert of_first[0] == 0 < of_first[18] < 300
+    assert (list(of_first), set(of_second)) == (sorted(of_first), {0})
+    assert {one for one, _ in told[19:]} == {0}
+    assert next(results, None) is None
+    assert rig.engine.through(second.key) == 0
+
+
 def test_every_forward_pass_has_the_same_shape():
     rig = Rig(batch_images=6)
     rig.run(chunk(catalog(5, 7)), chunk(catalog(6, 1), first_id=90))

@@ -123,6 +123,40 @@ def test_the_claim_comes_before_the_engine_and_readiness_is_stored_at_once(scene
     assert seen[:3] == [("running", False), ("running", True), ("running", True)]
 
 
+def test_beats_say_how_many_products_the_engine_is_through_with(scene: Scene) -> None:
+    chunk = scene.chunks("sent")[0]
+    told: list[int] = []
+
+    def beat(_: int) -> None:
+        worker.claims.beat()
+        told.append(scene.jobs.chunk(chunk.id).through)
+
+    worker = scene.new_worker(lambda: StubEngine(on_product=beat))
+    worker.handle(message(chunk))
+    assert told[:4] == [0, 1, 2, 3]
+    assert scene.jobs.chunk(chunk.id).through == 0
+    assert worker.claims.through(chunk.id) == 0, "the engine may be let go of"
+
+
+def test_what_is_stored_is_through_while_the_engine_is_at_the_next_chunk(scene: Scene) -> None:
+    first, second = scene.chunks("sent")[:2]
+    told: list[tuple[int, int]] = []
+
+    def look(product: int) -> None:
+        if product >= 104:
+            worker.claims.beat()
+            rows = [scene.jobs.chunk(chunk.id) for chunk in (first, second)]
+            told.append((rows[0].through, rows[1].through))
+            stored.set()
+
+    stored = threading.Event()
+    with ThreadPoolExecutor(1) as beside:
+        beside.submit(stored.wait)  # what is to be stored waits for it
+        worker = scene.new_worker(lambda: StubEngine(on_product=look), beside=beside)
+        worker.handle(message(first, second))
+    assert told[0] == (4, 0)
+
+
 def test_solo_chunks_run_alone(scene: Scene) -> None:
     before, alone, after, last = scene.chunks("sent")[:4]
     scene.set_chunk(alone, solo=True)

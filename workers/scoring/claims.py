@@ -21,6 +21,7 @@ class Claims:
         self._beat_seconds = beat_seconds
         self._held: dict[str, Chunk] = {}
         self.ready = False  # whether the engine is, stored with the next beat
+        self.through: Callable[[str], int] = nothing  # how many products of a chunk it is through with, likewise
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._keep_alive, name="beats", daemon=True)
@@ -60,7 +61,8 @@ class Claims:
         """Raise every beat once; what was lost is held no more. A store that is away is no loss."""
         for chunk in self.held():
             try:
-                alive = self._jobs.beat(chunk.id, chunk.generation, ready=self.ready)
+                through = self.through(chunk.id)
+                alive = self._jobs.beat(chunk.id, chunk.generation, ready=self.ready, through=through)
             except StoreUnavailableError as error:
                 log.warning("no beat: %s", error)
                 return
@@ -96,3 +98,8 @@ class Claims:
     def _keep_alive(self) -> None:
         while not self._stopped.wait(self._beat_seconds):
             self.beat()
+
+
+def nothing(_: str) -> int:
+    """No engine is at work."""
+    return 0

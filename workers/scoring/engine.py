@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -47,6 +47,7 @@ __all__ = ["ChunkInput", "ChunkResult", "Device", "Engine", "Network", "Policies
 _AHEAD_BYTES = 512 * 2**20
 _AHEAD_PICTURES = 256  # at least, whatever the batch: to hand a few over costs as much as to hand over many
 _AHEAD_GROUPS = 16  # and two for each thread
+_NOWHERE = ("", ())
 
 
 def _ignore(_: int) -> None:
@@ -119,6 +120,7 @@ class Engine:
         self._limits = DecodeLimits(settings.decode_cap_pixels, settings.refuse_pixels, largest)
         self.batch_images = on.batch_images or settings.batch_images or default_batch_images(on.device, largest)
         self._buffers: InputBuffers | None = None
+        self._at: tuple[str, Sized] = _NOWHERE  # the chunk and its results
         self._threads = torch.get_num_threads()  # for the networks; nothing else is worth more than one
         self._decoders = settings.decode_threads or cores()
         self._helps = on.device.type == "cpu"  # the thread that uses the engine decodes where no device waits for it
@@ -133,6 +135,7 @@ class Engine:
         with self._ahead(plans, self.batch_images) as ahead:
             for chunk_plan, pictures in ahead:
                 yield self._score(chunk_plan, pictures, self.batch_images, self._halved)
+                self._at = _NOWHERE
 
     def answer(self, pictures: Sequence[bytes]) -> tuple[ProductResult, dict[str, float]]:
         """One product of one or more images, now: its result and the seconds per stage.
@@ -166,6 +169,11 @@ class Engine:
         """Of weights, on the device, and of the duplicate table, beside it."""
         tensors = [t for network in self._networks for t in network.module.state_dict().values()]
         return sum(int(t.nbytes) for t in tensors) + (self._table.nbytes if self._table is not None else 0)
+
+    def through(self, key: str) -> int:
+        """How many products of a chunk it is through with, 0 but for the one that it is at; for any thread."""
+        at, results = self._at
+        return len(results) if at == key else 0
 
     def close(self) -> None:
         """End the decoding threads."""
@@ -242,6 +250,7 @@ class Engine:
     def _score_once(self, chunk_plan: Plan, pictures: Iterator[Decoded], batch_images: int) -> ChunkResult:
         began = self._clock()
         results = Results(chunk_plan, self._taxonomy, self._fits, self._summariser, self._keep_scores)
+        self._at = chunk_plan.chunk.key, results
         buffers = self._buffers_of(batch_images)
         batches = Batches(
             chunk_plan,

@@ -29,6 +29,9 @@ class Engine(Protocol):
     def run(self, chunks: Iterator[ChunkInput], /) -> Generator[ChunkResult, None, None]:
         """Score chunks in order; the next ones are pulled while one is on the device."""
 
+    def through(self, key: str) -> int:
+        """How many products of a chunk it is through with, 0 but for the one that it is at; for any thread."""
+
     def close(self) -> None:
         """Free what it holds."""
 

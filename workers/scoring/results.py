@@ -47,6 +47,9 @@ class Results:
             elif index.first_image[product] == index.first_image[product + 1]:
                 self._add_empty(product, "")
 
+    def __len__(self) -> int:
+        return len(self._results)
+
     def in_order(self) -> list[ProductResult]:
         """One result per product of the chunk."""
         return [self._results[product] for product in range(len(self._plan.chunk.index))]

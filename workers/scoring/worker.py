@@ -23,7 +23,7 @@ from shared.settings import Settings
 from shared.swaps import update_job
 from workers.scoring import copying, telling, writing
 from workers.scoring.chunks import ChunkInput, ChunkResult, nothing_left
-from workers.scoring.claims import Claims
+from workers.scoring.claims import Claims, nothing
 from workers.scoring.copying import Prepared
 from workers.scoring.engines import CannotRunError, Engine, EngineFactory, Engines
 from workers.scoring.reading import ChunkReader
@@ -77,6 +77,7 @@ class Worker:
         self._job = ""
         self._stopped = threading.Event()
         self._beside = beside or ThreadPoolExecutor(1, thread_name_prefix="write")
+        self._storing = ("", 0)  # the chunk whose result is stored, and its products
         self._until = 0.0  # by the clock: when the queue is looked at again
         self._prepared: dict[str, Prepared] = {}  # by chunk, of those of the pipeline
 
@@ -151,7 +152,7 @@ class Worker:
                 return
             engine = self._patiently(partial(self.engines.of, job.id))
             engine.on_batch = lambda: self._tell(telling.moved())
-            self.claims.ready = True
+            self.claims.ready, self.claims.through = True, partial(self._through, engine)
             self.claims.beat()  # at once: from now on a loss may be the chunk's own doing
             # closed before anything is given up: its look-ahead must claim nothing afterwards
             with closing(engine.run(self._inputs(job, engine, first, waiting))) as results:
@@ -170,6 +171,7 @@ class Worker:
             if not understood:
                 raise EngineFailedError(words) from error
         finally:
+            self.claims.through = nothing
             self._prepared.clear()
 
     def _store(self, results: Iterator[ChunkResult]) -> None:
@@ -179,10 +181,16 @@ class Worker:
             for result in results:
                 if storing is not None:
                     storing.result()
+                self._storing = result.key, len(result.products)
                 storing = self._beside.submit(self._insist, partial(self._write, result))
         finally:
             if storing is not None:
                 storing.result()
+
+    def _through(self, engine: Engine, chunk: str) -> int:
+        """How many products of a chunk the engine is through with: all while they are stored."""
+        storing, products = self._storing
+        return products if chunk == storing else engine.through(chunk)
 
     def _inputs(self, job: Job, engine: Engine, first: Chunk, waiting: list[str]) -> Iterator[ChunkInput]:
         """Claimed chunks as the engine pulls them; runs in a thread of the engine's."""
