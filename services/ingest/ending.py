@@ -4,15 +4,13 @@ Every step gives the same result again, so an ingest that dies here is ended by 
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from hashlib import blake2b, sha256
+from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from services.ingest.pack_writer import PackAccount
+from services.ingest.products import Products
 from services.ingest.sources import Categories, Source
 from shared import layout
 from shared.domain import label_sets
@@ -30,9 +28,6 @@ from shared.packs import (
     put_label_sets,
 )
 from shared.ports import Catalog, Objects
-
-_SORTED_RECORD = np.dtype([("id", "<i8"), ("content", "V16")])
-_FINGERPRINT_BLOCK = 2**16  # products
 
 
 def read_columns(objects: Objects, dataset: str, number: int) -> PackIndex:
@@ -55,49 +50,6 @@ def read_sets(objects: Objects, dataset: str, number: int) -> dict[int, Labels]:
     with np.load(BytesIO(objects.read(layout.ingest_columns(dataset, number)))) as arrays:
         stored = arrays["sets"].tobytes() if "sets" in arrays else b"[]"  # none in those of earlier releases
     return {number: tuple(labels) for number, labels in json.loads(stored)}
-
-
-def content_digests(index: PackIndex) -> npt.NDArray[Any]:
-    """A 16-byte digest of the category and the image MD5s, in order, of each product: V16[n]."""
-    category = index.category_id.astype("<i8").tobytes()
-    md5s = index.image_md5.astype(">u8").tobytes()
-    first = (index.first_image * 16).tolist()
-    digests = (
-        blake2b(category[8 * i : 8 * i + 8] + md5s[first[i] : first[i + 1]], digest_size=16).digest()
-        for i in range(len(index))
-    )
-    return np.frombuffer(b"".join(digests), dtype="V16")
-
-
-def _records(index: PackIndex) -> npt.NDArray[Any]:
-    records = np.empty(len(index), dtype=_SORTED_RECORD)
-    records["id"], records["content"] = index.product_id, content_digests(index)
-    return records
-
-
-class Products:
-    """Id and content digest of every product of a dump: at most 48 bytes each in memory."""
-
-    def __init__(self, indexes: Iterable[PackIndex]) -> None:
-        """`indexes` of the packs in dump order."""
-        self._all = np.concatenate([np.empty(0, dtype=_SORTED_RECORD), *map(_records, indexes)])
-        order = np.argsort(self._all["id"], kind="stable")
-        ids = self._all["id"][order]
-        again = np.flatnonzero(ids[1:] == ids[:-1]) + 1
-        group = np.searchsorted(ids, ids[again])
-        self.repeated: Int64 = order[again]
-        """Places in the dump of products whose id came before, by id, then place."""
-        self.first: Int64 = order[group]
-        """The place where each of them came first."""
-        self.conflicting = self._all["content"][self.repeated] != self._all["content"][self.first]
-        self._kept = np.delete(order, again)
-
-    def fingerprint(self) -> str:
-        """A digest over (id, category, image MD5s) of the products that are kept, sorted by id."""
-        digest = sha256()
-        for at in range(0, len(self._kept), _FINGERPRINT_BLOCK):
-            digest.update(self._all[self._kept[at : at + _FINGERPRINT_BLOCK]].tobytes())
-        return digest.hexdigest()
 
 
 def close(

@@ -14,7 +14,7 @@ from shared.domain.records import Ingest
 from shared.settings import IngestSettings
 
 if TYPE_CHECKING:
-    from services.ingest.ending import Products
+    from services.ingest.products import Products
     from shared.packs import Manifest, PackIndex
     from shared.ports import Stores
 
@@ -54,7 +54,8 @@ def _write_packs(
     categories: Categories | None,
     meter: Meter,
 ) -> tuple[list[PackAccount], "Products"]:
-    from services.ingest.ending import Products, product_rows, read_columns
+    from services.ingest.ending import product_rows, read_columns
+    from services.ingest.products import Products
 
     target = target_of(stores, settings, ingest, categories)
     accounts: list[PackAccount] = []

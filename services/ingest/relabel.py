@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from services.ingest.ending import Products, clear, product_rows, publish
+from services.ingest.ending import clear, product_rows, publish
+from services.ingest.products import Products
 from shared import labels as label_files
 from shared import layout
 from shared.domain import label_sets
