@@ -120,7 +120,7 @@ def start(
     context: typer.Context,
     home: Annotated[
         Path | None,
-        typer.Option(help="Folder of the stores (shelver-data); or SHELVER_HOME.", show_default=False),
+        typer.Option(help="Folder of stores (shelver-data); or SHELVER_HOME.", show_default=False),
     ] = None,
     server: Annotated[
         str,

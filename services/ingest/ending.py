@@ -4,7 +4,7 @@ Every step gives the same result again, so an ingest that dies here is ended by 
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import BytesIO
 
 import numpy as np
@@ -61,8 +61,11 @@ def close(
     products: Products,
     categories: Categories | None,
     now: float,
+    rate: Callable[[], float],
 ) -> Manifest:
     """Make a dataset of the packs that are written, whose `products` have their rows already.
+
+    `rate`: bytes per second until now, 0 where that is not known.
 
     Raises BadInputError for a repeated product with other content, and where no product is left.
     """
@@ -92,7 +95,7 @@ def close(
         packs=tuple(refs),
         bad=tuple(bad),
     )
-    publish(objects, catalog, manifest, now)
+    publish(objects, catalog, manifest, now, rate())
     return manifest
 
 
@@ -107,11 +110,11 @@ def _refuse_mixture(
             raise BadInputError(source.name, reason, remedy="write category_ids: [ID, ...] for every product")
 
 
-def publish(objects: Objects, catalog: Catalog, manifest: Manifest, now: float) -> None:
+def publish(objects: Objects, catalog: Catalog, manifest: Manifest, now: float, rate: float = 0.0) -> None:
     """Make a dataset of which everything else is written visible: its manifest, then its rows."""
     objects.put(layout.manifest(manifest.dataset), json.dumps(manifest.plain(), indent=1).encode())
     catalog.add_dataset(_row(manifest, now))
-    catalog.end_ingest(manifest.dataset, "complete")
+    catalog.end_ingest(manifest.dataset, "complete", rate=rate)
     clear(objects, manifest.dataset)
 
 

@@ -1,6 +1,6 @@
 """From a source to a dataset: its packs in order, the rows of their products, and the end of the ingest."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -27,15 +27,18 @@ def make(
     categories: Categories | None,
     meter: Meter,
     now: float,
+    rate: Callable[[], float] | None = None,
 ) -> "Manifest":
     """Write the packs that are not written yet, in `ingest.processes` processes, and end the ingest.
 
+    `rate`: bytes per second of all who took part; None: those of `meter`, who was alone.
     Whoever does it again, or at the same time, makes the same. Raises BadInputError for a source that cannot be used.
     """
     from services.ingest.ending import close  # needs pyarrow, which the processes that write packs do without
 
     accounts, products = _write_packs(stores, settings, ingest, source, categories, meter)
-    return close(stores.objects, stores.catalog, ingest, source, accounts, products, categories, now)
+    at = rate or meter.rate
+    return close(stores.objects, stores.catalog, ingest, source, accounts, products, categories, now, at)
 
 
 def target_of(stores: "Stores", settings: IngestSettings, ingest: Ingest, categories: Categories | None) -> Target:

@@ -41,10 +41,17 @@ class Meter:
             self._documents += account.documents
             self._bad += len(account.bad)
 
+    def rate(self) -> float:
+        """Bytes of the source per second since the start; 0 where an earlier ingest has read some of it."""
+        return 0.0 if self._skipped else self._rate(self._clock())
+
+    def _rate(self, now: float) -> float:
+        return (self._bytes - self._skipped) / max(now - self._begun, 1e-9)
+
     def report(self) -> None:
         """Report now."""
         self._reported = self._clock()
-        rate = (self._bytes - self._skipped) / max(self._reported - self._begun, 1e-9)
+        rate = self._rate(self._reported)
         done = self._bytes if self._total is None else min(self._bytes, self._total)
         left = None if self._total is None or rate <= 0 else (self._total - done) / rate
         self._report(IngestProgress(done, self._total, self._documents, self._bad, rate, left))

@@ -6,6 +6,7 @@ once, and all make the same.
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 
 from services.ingest.making import accepted, make, target_of
 from services.ingest.progress import Meter
@@ -16,7 +17,7 @@ from shared.domain.errors import BadInputError, NotFoundError
 from shared.domain.records import Ingest
 from shared.domain.taxonomy import parse
 from shared.ingest_progress import IngestProgress
-from shared.ports import Catalog, Clock, Stores
+from shared.ports import Catalog, Clock, Objects, Stores
 from shared.settings import IngestSettings
 
 _SECONDS = 1.0  # between two reports
@@ -79,8 +80,14 @@ def _work(
     if not all_written(target, size):
         return f"its {len(share)} packs are written, others of {row.dataset} are not"
     ending = Meter(lambda _: watch.look(), size, clock, _SECONDS)
-    manifest = make(stores, settings, replace(row, processes=1), source, categories, ending, now())
+    together = partial(_rate, stores.objects, row)
+    manifest = make(stores, settings, replace(row, processes=1), source, categories, ending, now(), together)
     return f"dataset {row.dataset} is complete: {manifest.products} products"
+
+
+def _rate(objects: Objects, row: Ingest) -> float:
+    told = ingest_progress.read(objects, row.dataset, row.processes)
+    return 0.0 if told is None else told.rate
 
 
 @dataclass(frozen=True, slots=True)

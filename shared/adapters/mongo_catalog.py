@@ -30,9 +30,9 @@ class MongoCatalog:
         """See the port."""
         return [from_json(Ingest, found["content"]) for found in self._ingests.find({}, order=["_id"])]
 
-    def end_ingest(self, dataset: str, state: str, error: str = "") -> None:
+    def end_ingest(self, dataset: str, state: str, error: str = "", *, rate: float = 0.0) -> None:
         """See the port."""
-        self._ingests.edit(dataset, Ingest, state=state, error=error)
+        self._ingests.edit(dataset, Ingest, state=state, error=error, rate=rate)
 
     def add_products(self, rows: Iterable[ProductRow]) -> None:
         """See the port."""

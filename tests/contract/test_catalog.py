@@ -52,8 +52,8 @@ def test_an_ingest_ends(catalog: Catalog) -> None:
     catalog.begin_ingest(INGEST)
     catalog.end_ingest("d", "failed", "out of disk")
     assert catalog.ingest("d") == replace(INGEST, state="failed", error="out of disk")
-    catalog.end_ingest("d", "complete")
-    assert catalog.ingest("d") == replace(INGEST, state="complete")
+    catalog.end_ingest("d", "complete", rate=2e8)
+    assert catalog.ingest("d") == replace(INGEST, state="complete", rate=2e8)
 
 
 def test_all_ingests_are_listed_until_their_datasets_are_removed(catalog: Catalog) -> None:

@@ -13,7 +13,7 @@ def test_all_verbs_are_there():
     expected = (
         "cancel check datasets demo describe doctor ensembles evaluate export gc ingest jobs predict relabel rm runs"
     )
-    assert there == {*expected.split(), "compare", "fit", "keys", "pretrained", "score", "split", "train", "up"}
+    assert there == {*expected.split(), "compare", "fit", "keys", "plan", "pretrained", "score", "split", "train", "up"}
 
 
 def test_version(shell):
