@@ -58,7 +58,8 @@ class Session:
             raise BadInputError(
                 "--server",
                 f"`{self.verb}` works on the stores of this machine only",
-                remedy="leave --server out and unset SHELVER_SERVER",
+                remedy="leave --server out and unset SHELVER_SERVER; a server's stores are reached beside it, as by "
+                f"`kubectl exec deployment/shelver-worker-default -- shelver {self.verb}`",
             )
         return self.home_settings
 

@@ -237,6 +237,8 @@ LOCAL = [
     "gc",
     "doctor",
     "up",
+    "fit tiny --apply",
+    "compare tiny",
     "rm job JOB",
     "relabel test --labels x.csv --as y",
     "split test --seed 1 --holdout 0.1",
@@ -247,7 +249,8 @@ LOCAL = [
 @pytest.mark.parametrize("line", LOCAL)
 def test_a_verb_of_the_stores_says_so(there: Verb, line: str) -> None:
     verb = line.split()[0]
-    one_line(there(*line.split()), 2, f"`{verb}` works on the stores of this machine only", "SHELVER_SERVER")
+    words = (f"`{verb}` works on the stores of this machine only", "SHELVER_SERVER", f"-- shelver {verb}`")
+    one_line(there(*line.split()), 2, *words)
 
 
 def test_a_server_that_is_away_is_one_line(shell: Verb, monkeypatch: pytest.MonkeyPatch) -> None:
