@@ -72,7 +72,7 @@ def begin(catalog: Catalog, wanted: Ingest) -> Ingest:
     if stored.state != "failed":
         return stored
     catalog.end_ingest(wanted.dataset, "running")
-    return replace(stored, state="running", error="")
+    return replace(stored, state="running", error="", bad_input=False)
 
 
 def allowed_source(settings: Settings, name: str) -> str:

@@ -62,8 +62,11 @@ class Catalog(Protocol):
     def ingests(self) -> list[Ingest]:
         """All ingests by dataset, also those of datasets that are not visible."""
 
-    def end_ingest(self, dataset: str, state: str, error: str = "", *, rate: float = 0.0) -> None:
-        """Set the state of an ingest: complete (at `rate` bytes per second), failed, or running again."""
+    def end_ingest(
+        self, dataset: str, state: str, error: str = "", *, rate: float = 0.0, bad_input: bool = False
+    ) -> None:
+        """Set the state of an ingest: complete (at `rate` bytes per second), failed (perhaps for its input), or running
+        again."""
 
     def add_products(self, rows: Iterable[ProductRow]) -> None:
         """Insert rows in bulk; a row that is there already stays as it is."""

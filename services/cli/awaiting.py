@@ -9,7 +9,7 @@ from services.cli.client import Client
 from services.cli.following import follow_job, report_ingest, training_reporter
 from services.cli.show import progress, remark
 from shared.domain.ensemble import Ensemble
-from shared.domain.errors import FailedError, StoreUnavailableError
+from shared.domain.errors import BadInputError, FailedError, StoreUnavailableError
 from shared.ingest_progress import IngestProgress
 from shared.job_progress import Progress
 from shared.training_progress import progress_among, running_member
@@ -28,7 +28,7 @@ def await_job(client: Client, title: str, job: str) -> None:
 
 
 def await_ingest(client: Client, ingest: View) -> None:
-    """Follow an ingest until its dataset is there. Raises FailedError with what ended it otherwise."""
+    """Follow an ingest until its dataset is there. Raises BadInputError or FailedError with what ended it otherwise."""
     dataset = ingest["dataset"]
     what = f"the ingest of dataset {dataset}"
     with _left_running(what, "the same `shelver ingest` follows it"), progress(f"ingest {dataset}") as update:
@@ -37,6 +37,8 @@ def await_ingest(client: Client, ingest: View) -> None:
                 report_ingest(update, IngestProgress(**ingest["progress"]))
             time.sleep(_LOOK_SECONDS)
             ingest = client.get("ingests", dataset)
+    if ingest.get("bad_input"):  # a gateway of before does not tell
+        raise BadInputError(what, ingest["error"])
     if ingest["state"] != "complete":
         raise FailedError(f"{what} is {ingest['state']}: {ingest['error']}")
 
@@ -46,8 +48,9 @@ def await_training(client: Client, ensemble: Ensemble, training: View) -> View:
     epochs = {name: member.epochs for name, member in ensemble.members.items()}
     skipped = tuple(member for member, run in training["runs"].items() if run["state"] == "complete")
     what = f"training {training['id']}"
+    how = f"the same `shelver train` follows it, `shelver cancel {training['id']}` stops it"
     with (
-        _left_running(what, "the same `shelver train` follows it"),
+        _left_running(what, how),
         progress(f"train {ensemble.name}") as update,
     ):
         report = training_reporter(update)
@@ -59,7 +62,8 @@ def await_training(client: Client, ensemble: Ensemble, training: View) -> View:
             time.sleep(_LOOK_SECONDS)
             training = client.get("trainings", training["id"])
     if training["state"] != "complete":
-        raise FailedError(f"{what} is {training['state']}" + (f": {training['reason']}" if training["reason"] else ""))
+        why = f": {training['reason']}" if training["reason"] else ""
+        raise FailedError(f"{what} is {training['state']}{why}; the same `shelver train` tries it again")
     return training
 
 

@@ -12,7 +12,7 @@ from services.cli.results import export_job
 from services.cli.runs import find
 from services.cli.training import holdout_figures, train_ensemble
 from services.ingest import IngestRequest
-from shared import run_log, wiring
+from shared import removal, run_log, training_requests, wiring
 from shared.domain.ensemble import Ensemble
 from shared.domain.records import Dataset, EnsembleVersion, Run
 from shared.dumps import FileDump
@@ -120,6 +120,25 @@ class Here:
     def cancel(self, job: str) -> str:
         """See `Place`."""
         return cancel_job(self._session, job)
+
+    def cancel_training(self, training: str) -> str:
+        """See `Place`."""
+        return training_requests.cancel(self._stores, training).state
+
+    def remove(self, kind: str, name: str) -> None:
+        """See `Place`."""
+        stores = self._stores
+        with self._session.exclusive():
+            if kind == "dataset":
+                removal.remove_dataset(stores.objects, stores.catalog, stores.runs, stores.jobs, name)
+            elif kind == "run":
+                removal.remove_run(stores.objects, stores.runs, name)
+            elif kind == "ensemble":
+                removal.remove_version(stores.objects, stores.runs, stores.jobs, name)
+            elif kind == "training":
+                removal.remove_training(stores.runs, wiring.launcher(self._session.settings), name)
+            else:
+                removal.remove_job(stores.objects, stores.jobs, name)
 
     def export(self, job: str, output: Path, form: str, combination: str | None, fill: int | None) -> int:
         """See `Place`."""

@@ -63,6 +63,12 @@ class Place(Protocol):
     def cancel(self, job: str) -> str:
         """Stop a job; its state then."""
 
+    def cancel_training(self, training: str) -> str:
+        """Stop a training and those of its runs that no other one wants; its state then."""
+
+    def remove(self, kind: str, name: str) -> None:
+        """Remove a dataset, run, job, ensemble version or training that nothing uses."""
+
     def export(self, job: str, output: Path, form: str, combination: str | None, fill: int | None) -> int:
         """Write the answers of a job to a file, which appears whole or not at all; the number of rows."""
 

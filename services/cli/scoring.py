@@ -7,7 +7,7 @@ import typer
 from services.cli.app import AsJson, Session, app
 from services.cli.show import as_json, facts, remark, stdout, table
 from shared.domain import states
-from shared.domain.errors import BadInputError, FailedError
+from shared.domain.errors import BadInputError, FailedError, NotFoundError
 from shared.job_requests import JobRequest
 
 _ERRORS = 10  # shown of one job
@@ -113,12 +113,26 @@ def jobs(
 
 
 @app.command()
-def cancel(context: typer.Context, job: Annotated[str, typer.Argument(help="A job that has not ended.")]) -> None:
-    """Stop a job; what it has answered so far stays.
+def cancel(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="ID", help="A job or training that has not ended.")],
+) -> None:
+    """Stop a job or a training; what is done so far stays.
 
     Example: shelver cancel 0123456789abcdef
     """
     session: Session = context.obj
-    state = session.place.cancel(job)
+    kind, state = _cancelled(session, name)
     words = "is being cancelled by the process that runs it" if state == "cancelling" else f"is {state}"
-    stdout.print(f"job {job} {words}", markup=False)
+    stdout.print(f"{kind} {name} {words}", markup=False)
+
+
+def _cancelled(session: Session, name: str) -> tuple[str, str]:
+    """What it is that was cancelled, and its state then."""
+    try:
+        return "job", session.place.cancel(name)
+    except NotFoundError as no_job:
+        try:
+            return "training", session.place.cancel_training(name)
+        except NotFoundError:
+            raise no_job from None

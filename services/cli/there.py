@@ -135,6 +135,18 @@ class There:
         """See `Place`."""
         return str(self._client.post("jobs", job, "cancel")["state"])
 
+    def cancel_training(self, training: str) -> str:
+        """See `Place`."""
+        return str(self._client.post("trainings", training, "cancel")["state"])
+
+    def remove(self, kind: str, name: str) -> None:
+        """See `Place`. What is but a row stays there."""
+        if kind in ("ensemble", "training"):
+            stop = f"`shelver cancel {name}` stops it; " if kind == "training" else ""
+            reason = "a server removes datasets, runs and jobs only"
+            raise BadInputError(f"{kind} {name}", reason, remedy=f"{stop}its row is removed beside the stores")
+        self._client.delete(f"{kind}s", name)
+
     def export(self, job: str, output: Path, form: str, combination: str | None, fill: int | None) -> int:
         """See `Place`."""
         rows = int(self._client.get("jobs", job)["products"])

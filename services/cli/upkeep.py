@@ -12,7 +12,6 @@ from services.cli import garbage
 from services.cli.app import AsJson, Session, app
 from services.cli.diagnosis import diagnose
 from services.cli.show import as_json, stdout, table
-from shared import removal, wiring
 from shared.retention import Garbage
 
 
@@ -39,18 +38,7 @@ def rm(
     Example: shelver rm job 0123456789abcdef
     """
     session: Session = context.obj
-    stores = session.stores
-    with session.exclusive():
-        if kind is Kind.DATASET:
-            removal.remove_dataset(stores.objects, stores.catalog, stores.runs, stores.jobs, name)
-        elif kind is Kind.RUN:
-            removal.remove_run(stores.objects, stores.runs, name)
-        elif kind is Kind.ENSEMBLE:
-            removal.remove_version(stores.objects, stores.runs, stores.jobs, name)
-        elif kind is Kind.TRAINING:
-            removal.remove_training(stores.runs, wiring.launcher(session.settings), name)
-        else:
-            removal.remove_job(stores.objects, stores.jobs, name)
+    session.place.remove(kind.value, name)
     stdout.print(f"{kind} {name} is removed", markup=False)
 
 

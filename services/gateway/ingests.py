@@ -50,6 +50,7 @@ class IngestView(Model):
     allow_bad: int
     state: str
     error: str
+    bad_input: bool = Field(description="It failed for what the source or the category table holds: mend that first")
     created: float
     progress: IngestProgressView | None
 
@@ -98,5 +99,5 @@ def _view(objects: Objects, row: Ingest) -> IngestView:
     progress = None
     if told is not None:
         progress = IngestProgressView(**{name: getattr(told, name) for name in IngestProgressView.model_fields})
-    fields = ("dataset", "source", "processes", "allow_bad", "state", "error", "created")
+    fields = ("dataset", "source", "processes", "allow_bad", "state", "error", "bad_input", "created")
     return IngestView(**{name: getattr(row, name) for name in fields}, progress=progress)

@@ -50,7 +50,7 @@ def run(
             return _work(stores, replace(settings, pack_bytes=row.pack_bytes), watch, buckets, clock, now)
     except BadInputError as error:
         if not watch.gone():
-            stores.catalog.end_ingest(dataset, "failed", str(error))
+            stores.catalog.end_ingest(dataset, "failed", str(error), bad_input=True)
             raise
     except (_GoneError, NotFoundError):  # who ends the ingest removes its work files
         if not watch.gone():

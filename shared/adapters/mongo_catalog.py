@@ -30,9 +30,11 @@ class MongoCatalog:
         """See the port."""
         return [from_json(Ingest, found["content"]) for found in self._ingests.find({}, order=["_id"])]
 
-    def end_ingest(self, dataset: str, state: str, error: str = "", *, rate: float = 0.0) -> None:
+    def end_ingest(
+        self, dataset: str, state: str, error: str = "", *, rate: float = 0.0, bad_input: bool = False
+    ) -> None:
         """See the port."""
-        self._ingests.edit(dataset, Ingest, state=state, error=error, rate=rate)
+        self._ingests.edit(dataset, Ingest, state=state, error=error, rate=rate, bad_input=bad_input)
 
     def add_products(self, rows: Iterable[ProductRow]) -> None:
         """See the port."""

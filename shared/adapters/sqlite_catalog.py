@@ -48,12 +48,16 @@ class SqliteCatalog:
         rows = self._database.rows("SELECT document FROM ingests ORDER BY dataset")
         return [from_json(Ingest, row["document"]) for row in rows]
 
-    def end_ingest(self, dataset: str, state: str, error: str = "", *, rate: float = 0.0) -> None:
-        """Set the state of an ingest: complete (at `rate` bytes per second), failed, or running again."""
+    def end_ingest(
+        self, dataset: str, state: str, error: str = "", *, rate: float = 0.0, bad_input: bool = False
+    ) -> None:
+        """Set the state of an ingest: complete (at `rate` bytes per second), failed (perhaps for its input), or running
+        again."""
         with self._database.writing() as connection:
             row = connection.execute("SELECT document FROM ingests WHERE dataset = ?", (dataset,)).fetchone()
             if row is not None:
-                ended = dataclasses.replace(from_json(Ingest, row["document"]), state=state, error=error, rate=rate)
+                before = from_json(Ingest, row["document"])
+                ended = dataclasses.replace(before, state=state, error=error, rate=rate, bad_input=bad_input)
                 connection.execute("UPDATE ingests SET document = ? WHERE dataset = ?", (to_json(ended), dataset))
 
     def add_products(self, rows: Iterable[ProductRow]) -> None:

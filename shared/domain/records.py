@@ -57,6 +57,7 @@ class Ingest(Record):
     requested: bool = False  # through the API: the launcher starts its processes, whose number is frozen here
     state: str = "running"
     error: str = ""
+    bad_input: bool = False  # it failed for what the source or the category table holds
     rate: float = 0.0  # bytes of the source per second, once complete; 0 where it went on after a stop
     created: float = 0.0
 

@@ -52,6 +52,8 @@ def test_an_ingest_ends(catalog: Catalog) -> None:
     catalog.begin_ingest(INGEST)
     catalog.end_ingest("d", "failed", "out of disk")
     assert catalog.ingest("d") == replace(INGEST, state="failed", error="out of disk")
+    catalog.end_ingest("d", "failed", "it is empty", bad_input=True)
+    assert catalog.ingest("d") == replace(INGEST, state="failed", error="it is empty", bad_input=True)
     catalog.end_ingest("d", "complete", rate=2e8)
     assert catalog.ingest("d") == replace(INGEST, state="complete", rate=2e8)
 

@@ -2,15 +2,19 @@
 
 import json
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from services.cli import client as clients
-from shared import layout
-from tests.conftest import Shop
+from shared import layout, training_requests
+from shared.packs import read_taxonomy
+from tests.conftest import TINY, Shop
 from tests.cutter import Cutter
 from tests.gateway_scene import Scene, gateway
 
@@ -166,13 +170,47 @@ def test_a_job_that_nobody_drives_is_cancelled(there: Verb, scene: Scene) -> Non
     assert (code, "cancelled" in out) == (0, True)
 
 
+def test_a_training_is_cancelled_and_asked_for_again(here: Verb, there: Verb, scene: Scene, tmp_path: Path) -> None:
+    file = TINY.replace("name: tiny", "name: slow").replace("epochs: 2", "epochs: 7")
+    with scene.client("submit") as client:
+        training = client.post("/v1/trainings", json={"file": file, "dataset": "train"}).json()["id"]
+    for run in (there, here):
+        assert run("cancel", training) == (0, f"training {training} is cancelled\n", "")
+    assert scene.stores.runs.training(training).state == "cancelled"
+    again = tmp_path / "slow.yaml"
+    again.write_text(file)
+
+    def cancel_once_it_runs() -> None:
+        while scene.stores.runs.training(training).state != "running":
+            time.sleep(0.02)
+        training_requests.cancel(scene.stores, training)
+
+    threading.Thread(target=cancel_once_it_runs, daemon=True).start()
+    code, _, err = there("train", again, "--dataset", "train")
+    last = f"shelver: training {training} is cancelled; the same `shelver train` tries it again"
+    assert (code, err.splitlines()[-1]) == (1, last)
+    one_line(there("cancel", "0123"), 2, "there is no job '0123'")
+
+
+def test_what_nothing_uses_is_removed(there: Verb, scene: Scene, shop: Shop) -> None:
+    job = replace(scene.stores.jobs.job(shop.job), id="0e1f", tenant=TENANT)
+    scene.stores.jobs.create(job)
+    assert there("rm", "job", job.id) == (0, "job 0e1f is removed\n", "")
+    one_line(there("rm", "job", job.id), 2, "there is no job '0e1f'")
+    one_line(there("rm", "dataset", "train"), 2, "in use")
+    one_line(there("rm", "run", scene.stores.runs.version("tiny").runs["first"]), 2, "in use")
+    one_line(there("rm", "training", "0e1f"), 2, "datasets, runs and jobs only", "`shelver cancel 0e1f` stops it")
+    one_line(there("rm", "ensemble", "tiny@0e1f"), 2, "datasets, runs and jobs only")
+
+
 def test_predict_shows_what_the_gateway_answers(there: Verb, scene: Scene, shop: Shop, grocery: Path) -> None:
     (outcome,) = scene.stores.jobs.outcomes(shop.job, limit=1)
+    predictions = dict(outcome.predictions)
     scene.queue.answer = lambda _: {
         "error": "",
         "source": "model",
         "overridden": 0.0,
-        "predictions": dict(outcome.predictions),
+        "predictions": predictions,
         "model_only": {},
         "seconds": 0.25,
         "stages": {},
@@ -185,9 +223,14 @@ def test_predict_shows_what_the_gateway_answers(there: Verb, scene: Scene, shop:
     assert out.splitlines()[1].split()[0] == str(best["category_id"])
     assert f"{best['probability']:.4f}" in out.splitlines()[1]
     assert "source: model" in out
+    assert "decision" not in out
     code, out, _ = there("predict", apple, "--ensemble", "tiny", "--json")
     assert code == 0
     assert json.loads(out)["predictions"]["all"]["category_id"] == best["category_id"]
+    predictions["all"] = best | {"decision": "level 1"}
+    out = there("predict", apple, "--ensemble", "tiny")[1]
+    taxonomy = read_taxonomy(scene.stores.objects, "train")
+    assert f"decision: level 1, {taxonomy.nodes[0][best['nodes'][0][0]][0]}\n" in out
     one_line(there("predict", apple, "--ensemble", "nobody"), 2, "nobody")
     one_line(there("predict", Path(__file__), "--ensemble", "tiny"), 2, "number 0: it is no picture")
 
@@ -239,7 +282,6 @@ LOCAL = [
     "up",
     "fit tiny --apply",
     "compare tiny",
-    "rm job JOB",
     "relabel test --labels x.csv --as y",
     "split test --seed 1 --holdout 0.1",
     "demo --data examples/grocery",

@@ -97,7 +97,8 @@ def test_from_a_dump_to_a_submission(
     spoiled = tmp_path / "spoiled.bson"
     spoiled.write_bytes((grocery / "test.bson").read_bytes()[:-100])
     code, _, err = shell("ingest", spoiled, "--dataset", "spoiled")
-    assert code == 1
+    assert code == 2
+    assert str(spoiled) in err.splitlines()[-1]
     assert "the last document is truncated" in err.splitlines()[-1]
 
     train = ("train", shop.ensemble_file, "--dataset", "train")

@@ -9,7 +9,7 @@ import pytest
 from services.cli import awaiting, following
 from services.cli.client import Client
 from shared import ensemble_file
-from shared.domain.errors import FailedError, StoreUnavailableError
+from shared.domain.errors import BadInputError, FailedError, StoreUnavailableError
 from tests.conftest import TINY
 
 ENSEMBLE = ensemble_file.parse(TINY, "test", ensemble_file.architectures())
@@ -51,6 +51,12 @@ def test_an_ingest_that_fails_is_told_with_its_reason(capsys: pytest.CaptureFixt
     assert capsys.readouterr().err == "ingest d   50 %  3 products, 1 bad, 1 MiB/s, 1:01 left\n"
 
 
+def test_an_ingest_of_bad_input_is_bad_input_here_too() -> None:
+    asked = client(INGEST | {"state": "failed", "error": "a.bson, offset 7: it is damaged; mend it", "bad_input": True})
+    with pytest.raises(BadInputError, match=r"the ingest of dataset d: a\.bson, offset 7: it is damaged; mend it$"):
+        awaiting.await_ingest(asked, INGEST)
+
+
 def test_a_training_shows_the_member_that_runs(capsys: pytest.CaptureFixture[str]) -> None:
     ended = training("complete", "complete", "complete", version="v1")
     begun = training("running", "complete", "running")
@@ -65,7 +71,7 @@ def test_a_training_shows_the_member_that_runs(capsys: pytest.CaptureFixture[str
     ("end", "words"),
     [
         (training("failed", "failed", "pending", reason="first: out of memory"), "t1 is failed: first: out of memory"),
-        (training("cancelled", "cancelled", "cancelled"), "t1 is cancelled$"),
+        (training("cancelled", "cancelled", "cancelled"), "t1 is cancelled; the same `shelver train` tries it again$"),
     ],
 )
 def test_a_training_that_does_not_complete_is_a_failure(end: dict[str, Any], words: str) -> None:

@@ -78,7 +78,7 @@ def test_another_order_for_the_same_dataset_is_a_conflict(desk: Desk, changes: d
 
 def test_a_failed_one_goes_on_when_it_is_asked_for_again(desk: Desk) -> None:
     row = desk.ask()
-    desk.stores.catalog.end_ingest("d", "failed", "why")
+    desk.stores.catalog.end_ingest("d", "failed", "why", bad_input=True)
     assert desk.ask() == row == desk.stores.catalog.ingest("d")
 
 

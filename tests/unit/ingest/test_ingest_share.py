@@ -133,6 +133,7 @@ def test_a_bad_dump_is_told_by_its_row_and_stops_the_others(sharing: Sharing, pr
     with pytest.raises(BadInputError, match="length field is zero") as caught:
         sharing.work(0, 2)
     assert (sharing.row().state, sharing.row().error) == ("failed", str(caught.value))
+    assert sharing.row().bad_input
     with pytest.raises(BadInputError, match=r"it has failed: .*length field is zero"):
         sharing.work(1, 2)
 
