@@ -22,6 +22,10 @@ BENCHMARKS = {
     "ingest": ("ingest", "measure"),
     "engine": ("engine", "measure_network"),
     "stub": ("engine", "measure_decoding"),
+    "look_ups": ("look_ups", "measure"),
+    "training": ("training", "measure"),
+    "ingest_memory": ("memory", "measure_ingest"),
+    "worker_memory": ("memory", "measure_worker"),
     "messages": ("messages", "measure"),
     "overhead": ("overhead", "measure"),
     "packed_put": ("packed_put", "measure"),
@@ -32,9 +36,9 @@ BENCHMARKS = {
 """Name on the command line -> module, which is imported when it runs, and function."""
 
 GROUPS = {
-    "alone": ("decoder", "walk", "ingest", "engine", "stub"),
+    "alone": ("decoder", "walk", "ingest", "engine", "stub", "look_ups", "training", "ingest_memory", "worker_memory"),
     "services": ("messages", "overhead", "packed_put", "job_status", "two_workers"),
-    "gpu": ("engine", "stub"),
+    "gpu": ("engine", "stub", "look_ups", "training"),
     "scale": ("pool",),
 }
 """What needs no server, what runs on real ones, what tells of a GPU, where there is one, and what only size shows."""

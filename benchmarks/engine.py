@@ -21,7 +21,7 @@ from workers.vision.devices import DTYPES, cores, resolve_device
 from workers.vision.preprocessing import normalise, resize, view
 
 _VIEWS = ("plain", "hflip")
-_GPU_BATCH = 512  # as an engine chooses for a GPU, for which the stub stands
+GPU_BATCH = 512  # as an engine chooses for a GPU, for which the stub stands
 _NEAR = 1e-4  # probabilities that count as equal
 
 Answers = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
@@ -35,7 +35,7 @@ def measure_network(
     images = images or (64 if resolve_device("auto").type == "cpu" else 8192)
     network = networks.of_timm(model)
     engine = networks.engine(network, _VIEWS, networks.CLASSES, batch_images)
-    chunk = _chunk(data.pictures(images))
+    chunk = chunk_of(data.pictures(images))
     try:
         prepared = _prepared(chunk, network.input, engine)
         return compare(
@@ -53,9 +53,9 @@ def measure_network(
 
 
 def measure_decoding(_: Path, *, images: int = 4000, rounds: int = ROUNDS) -> Comparison:
-    engine = networks.engine(networks.stub(), ["plain"], networks.STUB_CLASSES, _GPU_BATCH)
+    engine = networks.engine(networks.stub(), ["plain"], networks.STUB_CLASSES, GPU_BATCH)
     pictures = data.pictures(images)
-    chunk = _chunk(pictures)
+    chunk = chunk_of(pictures)
     limits = DecodeLimits(smallest=data.EDGE)
 
     def decoded() -> Timed:
@@ -76,14 +76,14 @@ def measure_decoding(_: Path, *, images: int = 4000, rounds: int = ROUNDS) -> Co
             lambda ours, theirs: bool(ours == theirs),
             must=0.8,
             aim=0.9,
-            words=f"threads x decoding in one, {images} images of 180 x 180 px, no network, batches of {_GPU_BATCH}",
+            words=f"threads x decoding in one, {images} images of 180 x 180 px, no network, batches of {GPU_BATCH}",
             rounds=rounds,
         )
     finally:
         engine.close()
 
 
-def _chunk(pictures: list[bytes]) -> ChunkInput:
+def chunk_of(pictures: list[bytes]) -> ChunkInput:
     """Products with 1 to 4 of the pictures each."""
     generator = random.Random(1)
     first = [0]

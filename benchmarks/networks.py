@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from benchmarks import data
 from shared.domain import taxonomy
+from shared.domain.duplicates import DuplicateTable
 from shared.domain.ensemble import Input
 from shared.domain.taxonomy import Taxonomy
 from shared.ensemble_file import architectures, parse
@@ -66,7 +67,14 @@ def of_timm(model: str, size: int = data.EDGE) -> Network:
     return Network(module, Input(size=size, mean=mean, std=std))
 
 
-def engine(network: Network, of_views: Sequence[str], classes: int, batch_images: int | None = None) -> Engine:
+def engine(
+    network: Network,
+    of_views: Sequence[str],
+    classes: int,
+    batch_images: int | None = None,
+    table: DuplicateTable | None = None,
+) -> Engine:
+    """With a table, what it knows of one category alone decides."""
     device = resolve_device("auto")
     network.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     ensemble = parse(_FILE % ", ".join(of_views), "the benchmark", architectures())
@@ -74,8 +82,8 @@ def engine(network: Network, of_views: Sequence[str], classes: int, batch_images
         ensemble,
         _taxonomy(classes),
         {"only": network},
-        None,
-        Policies("none", "none", skip_decided=True, own_source=False),
+        table,
+        Policies("unique", "unique", skip_decided=True, own_source=False),
         on=Device(device, "auto", batch_images),
         settings=ScoringSettings(),
     )

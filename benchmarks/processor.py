@@ -1,12 +1,15 @@
 """What a process and all below it have had of the processor and of memory, as Linux counts it."""
 
 import os
+import re
 import resource
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+_LOOK_SECONDS = 0.01
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -35,3 +38,30 @@ def _seconds_of(process: int) -> float:
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
         return sum(map(int, fields[11:15])) / _TICK
     return 0.0
+
+
+def peak_bytes(work: Callable[[], object]) -> int:
+    """Do the work; the most memory that each process below this one has had, summed up."""
+    peaks: dict[int, int] = {}
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.wait(_LOOK_SECONDS):
+            peaks.update({process: _peak_of(process) or peaks.get(process, 0) for process in below(os.getpid())})
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        work()
+    finally:
+        done.set()
+        looking.join()
+    return sum(peaks.values())
+
+
+def _peak_of(process: int) -> int:
+    """0 where it has ended."""
+    with suppress(OSError):
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
+        return 1024 * int(found[1]) if found else 0
+    return 0

@@ -45,7 +45,7 @@ class Scene:
 
     def submit(self, ensemble: str, *, chunk_images: int, pool: str = "default") -> Job:
         """A job for all of the dataset."""
-        self.stores.runs.add_version(_version(ensemble))
+        self.stores.runs.add_version(version(ensemble))
         request = JobRequest(dataset=DATASET, ensemble=f"{ensemble}@v1", chunk_images=chunk_images, pool=pool)
         return create(self.stores, request)
 
@@ -107,7 +107,7 @@ def service(folder: Path, name: str, module: str, settings: Settings) -> Process
     return Process(name, command, folder / f"{name}.log", ready=lambda: healthy(url), environment=environment)
 
 
-def _version(ensemble: str) -> EnsembleVersion:
+def version(ensemble: str) -> EnsembleVersion:
     return EnsembleVersion(
         name=ensemble,
         version="v1",

@@ -28,7 +28,7 @@ def engine(name: str) -> Engine:
     return networks.engine(networks.of_timm(name, SIZE), ["plain"], networks.CLASSES)
 
 
-def _engines(_stores: Stores, _settings: Settings) -> EngineFactory:
+def engines(_stores: Stores, _settings: Settings) -> EngineFactory:
     def load(job: Job, _on_halved: Callable[[int], None]) -> Engine:
         return engine(job.ensemble)
 
@@ -36,4 +36,4 @@ def _engines(_stores: Stores, _settings: Settings) -> EngineFactory:
 
 
 if __name__ == "__main__":
-    sys.exit(main(_engines))
+    sys.exit(main(engines))

@@ -16,6 +16,9 @@ Int64 = npt.NDArray[np.int64]
 BLOCK = 2**20
 """Keys that are sorted at once: bounds the working memory of a catalog of any size to about 100 MiB."""
 
+_BUCKET_BITS = 4
+"""About 2^4 keys begin with the same bits: few enough to lie in neighbouring lines of the processor's cache."""
+
 
 def blocks(keys: UInt64) -> Iterator[Int64]:
     """The rows of `keys` in blocks of about `BLOCK`, by ascending leading bits; rows ascend inside a block.
@@ -87,6 +90,7 @@ class KeyCounts:
     """How often each class was seen under each of k keys. Entries of key i: rows `start[i]` up to `start[i + 1]`."""
 
     key: UInt64  # uint64[k, 2], sorted and distinct; in Fortran order, which spares `find` a copy
+    first: Int64  # int64[2^b + 1], the first key of each value of their first b bits, and k
     start: Int64  # int64[k + 1]
     class_index: Int32  # int32[e], ascending under one key
     count: Int32  # int32[e], at least 1
@@ -97,21 +101,26 @@ class KeyCounts:
     @property
     def nbytes(self) -> int:
         """Memory that its arrays take."""
-        return self.key.nbytes + self.start.nbytes + self.class_index.nbytes + self.count.nbytes
+        arrays = (self.key, self.first, self.start, self.class_index, self.count)
+        return sum(array.nbytes for array in arrays)
 
     def find(self, keys: UInt64) -> Int64:
         """The row of each key, -1 for one that is not here: uint64[m, 2] -> int64[m]. Compares all 128 bits."""
         high, low = self.key[:, 0], self.key[:, 1]
-        place = np.searchsorted(high, keys[:, 0], side="left")
-        end = np.searchsorted(high, keys[:, 0], side="right")
+        bits = keys[:, 0] >> np.uint64(65 - len(self.first).bit_length())
+        place, end = self.first[bits], self.first[bits + np.uint64(1)]
         stop = end.copy()
-        while (place < stop).any():  # by bisection of the second half among equal first halves
-            middle = (place + stop) // 2
-            below = (place < stop) & (low[np.minimum(middle, len(low) - 1)] < keys[:, 1])
-            stop = np.where(below, stop, np.where(place < stop, middle, stop))
+        while (place < stop).any():  # by bisection of the few keys that begin with these bits
+            middle = np.minimum((place + stop) // 2, len(high) - 1)
+            halves = high[middle]
+            below = halves < keys[:, 0]
+            same = np.flatnonzero(halves == keys[:, 0])
+            below[same] = low[middle[same]] < keys[same, 1]
+            below &= place < stop
+            stop = np.where(below | (place == stop), stop, middle)
             place = np.where(below, middle + 1, place)
         found = place < end
-        found[found] = low[place[found]] == keys[found, 1]
+        found[found] = (self.key[place[found]] == keys[found]).all(axis=1)
         return np.where(found, place, -1)
 
     def entries(self, rows: Int64) -> tuple[Int64, Int32, Int32]:
@@ -155,8 +164,12 @@ class Builder:
     def finish(self) -> KeyCounts:
         """All pieces together."""
         self._start[self._keys] = self._entries
+        key = self._key[: self._keys]
+        bits = max(1, self._keys.bit_length() - _BUCKET_BITS)
+        edges = np.arange(1 << bits, dtype=np.uint64) << np.uint64(64 - bits)
         return KeyCounts(
-            key=self._key[: self._keys],
+            key=key,
+            first=np.append(np.searchsorted(key[:, 0], edges), self._keys),
             start=self._start[: self._keys + 1],
             class_index=self._class_index[: self._entries],
             count=self._count[: self._entries],

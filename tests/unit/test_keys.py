@@ -32,6 +32,15 @@ def test_find_compares_all_bits_where_first_halves_collide(
     assert counts.find(array(asked)).tolist() == [rows.get(key, -1) for key in asked]
 
 
+@pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 5000])
+def test_find_finds_each_key_of_a_table_of_any_size(size: int) -> None:
+    values = np.unique(np.random.default_rng(size).integers(0, 2**64, (size, 2), dtype=np.uint64), axis=0)
+    counts = keys.count(values[::-1], np.zeros(len(values), dtype=np.int32))
+    assert counts.find(values).tolist() == list(range(len(values)))
+    assert (counts.find(values + np.array([0, 1], dtype=np.uint64)) == -1).all()
+    assert (counts.find(values + np.array([1, 0], dtype=np.uint64)) == -1).all()
+
+
 def test_count_is_the_same_in_blocks_of_any_size(block: int) -> None:
     @given(st.lists(st.tuples(words, words, st.integers(0, 3), st.integers(1, 5)), max_size=40))
     @settings(max_examples=60)
