@@ -3,6 +3,7 @@ SHELL := bash
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
+PEERS := .venv-peers
 BIND ?= 127.0.0.1
 BUILDER ?= docker
 # one more than the cores of a small machine: many tests wait for processes that they have killed
@@ -12,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint test test-cluster test-gpu soak servers bench bench-services bench-gpu bench-scale images requirements clean
+.PHONY: help setup demo lint test test-cluster test-gpu soak servers bench bench-services bench-gpu bench-peers bench-scale images requirements clean
 
 help: ## print this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -52,7 +53,7 @@ soak: $(STAMP) ## every fault of the whole system 10 times, at other moments eac
 servers: $(STAMP) ## bring up Redis, MongoDB's protocol and two of S3 until Ctrl-C, on BIND=127.0.0.1
 	@$(BIN)/python -m tests.servers --bind $(BIND)
 
-bench: $(STAMP) ## measure against Pillow, PyMongo, the disk and bare networks (10 minutes on 2 cores)
+bench: $(STAMP) ## measure against Pillow, PyMongo, the disk, bare networks and ten times the data (10 minutes on 2 cores)
 	$(BIN)/python -m benchmarks alone
 
 bench-services: $(STAMP) ## measure services on real Redis and S3 against the usual ways (25 minutes on 2 cores)
@@ -60,6 +61,14 @@ bench-services: $(STAMP) ## measure services on real Redis and S3 against the us
 
 bench-gpu: $(STAMP) ## measure what computes on a GPU against bounds
 	$(BIN)/python -m benchmarks gpu
+
+bench-peers: $(PEERS)/installed ## measure scoring against Ray Data, DataLoaders and WebDataset, in .venv-peers (30 minutes on 2 cores)
+	$(PEERS)/bin/python -m benchmarks peers
+
+$(PEERS)/installed: $(STAMP) requirements/peers.txt
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(BIN)/uv pip sync --quiet --python $(PEERS)/bin/python --require-hashes requirements/peers.txt
+	@touch $@
 
 bench-scale: $(STAMP) ## measure what only size shows: 10,000 chunks on 64 played workers (5 minutes)
 	$(BIN)/python -m benchmarks scale
@@ -76,6 +85,7 @@ requirements: $(STAMP) ## pin the newest versions with hashes in requirements/
 	$(COMPILE) pyproject.toml -o requirements/services.txt
 	$(COMPILE) pyproject.toml --extra workers -c requirements/services.txt -o requirements/workers.txt
 	$(COMPILE) pyproject.toml --extra workers --extra onnx --group dev -c requirements/workers.txt -o requirements/dev.txt
+	$(COMPILE) pyproject.toml --extra workers --group peers -c requirements/dev.txt -o requirements/peers.txt
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 clean: ## remove what demo and tests made (not .venv)

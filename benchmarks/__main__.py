@@ -31,6 +31,13 @@ BENCHMARKS = {
     "packed_put": ("packed_put", "measure"),
     "job_status": ("job_status", "measure"),
     "two_workers": ("two_workers", "measure"),
+    "ray": ("ray_data", "measure"),
+    "ray_best": ("ray_data", "measure_best"),
+    "dataloader": ("torch_loader", "measure"),
+    "dataloader_best": ("torch_loader", "measure_best"),
+    "webdataset": ("web_dataset", "measure"),
+    "webdataset_best": ("web_dataset", "measure_best"),
+    "textbook": ("torch_loader", "measure_textbook"),
     "pool": ("pool", "measure"),
 }
 """Name on the command line -> module, which is imported when it runs, and function."""
@@ -39,9 +46,11 @@ GROUPS = {
     "alone": ("decoder", "walk", "ingest", "engine", "stub", "look_ups", "training", "ingest_memory", "worker_memory"),
     "services": ("messages", "overhead", "packed_put", "job_status", "two_workers"),
     "gpu": ("engine", "stub", "look_ups", "training"),
+    "peers": ("ray", "ray_best", "dataloader", "dataloader_best", "webdataset", "webdataset_best", "textbook"),
     "scale": ("pool",),
 }
-"""What needs no server, what runs on real ones, what tells of a GPU, where there is one, and what only size shows."""
+"""What needs no server, what runs on real ones, what tells of a GPU, where there is one, other programs that need
+packages of their own, and what only size shows."""
 
 
 def function(name: str) -> Callable[..., Comparison]:

@@ -1,5 +1,5 @@
-"""The memory of an ingest and of a scoring worker on a dataset against that on one of ten times the size: what the
-processes had at most, in bytes.
+"""The memory of an ingest and of a scoring worker on a dataset against that on one of ten times the size: the most
+bytes that their processes had together, without those of programs and libraries, which are the same for both.
 """
 
 import subprocess

@@ -1,14 +1,15 @@
 """The engines that benchmarks score with: a timm network with random weights, or stubs that stand for one."""
 
 import gc
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from benchmarks import data
+from benchmarks.stub_network import CLASSES as STUB_CLASSES
+from benchmarks.stub_network import StubNetwork
 from shared.domain import taxonomy
 from shared.domain.duplicates import DuplicateTable
 from shared.domain.ensemble import Input
@@ -16,10 +17,11 @@ from shared.domain.taxonomy import Taxonomy
 from shared.ensemble_file import architectures, parse
 from shared.settings import ScoringSettings
 from workers.scoring.engine import Device, Engine, Policies
-from workers.vision.devices import resolve_device, torch_threads
+from workers.vision.devices import resolve_device
 from workers.vision.model import build, normalisation
 
-STUB_CLASSES = 12  # as in the sample: what is computed per class belongs to networks
+__all__ = ["CLASSES", "STUB_CLASSES", "Network", "engine", "of_timm", "stub"]
+
 CLASSES = 5270  # as in the catalog of the published systems
 _FILE = """
 name: benchmark
@@ -35,28 +37,8 @@ class Network:
     input: Input
 
 
-class _Stub(nn.Module):
-    """As good as no network: classes from the colour of one pixel, `seconds` per batch later.
-
-    It stands for a GPU, which also normalises: it takes pictures as they are, and no core from those who decode. (A
-    second OpenMP thread waits for a core that decodes, and took longer than all else of the engine.)
-    """
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__()
-        self.register_buffer("spread", torch.linspace(-1, 1, 3 * STUB_CLASSES).view(3, STUB_CLASSES))
-        self._seconds = seconds
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        if self._seconds:  # even a sleep of nothing gives the core away
-            time.sleep(self._seconds)
-        with torch_threads(1):
-            colours = inputs[:, :, inputs.shape[2] // 2, inputs.shape[3] // 2]
-            return (colours / 127.5 - 1) @ self.get_buffer("spread")
-
-
 def stub(seconds: float = 0.0, size: int = data.EDGE) -> Network:
-    return Network(_Stub(seconds), Input(size=size, mean=(), std=()))
+    return Network(StubNetwork(seconds), Input(size=size, mean=(), std=()))
 
 
 def of_timm(model: str, size: int = data.EDGE) -> Network:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-_LOOK_SECONDS = 0.01
+_LOOK_SECONDS = 0.05
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -41,13 +41,17 @@ def _seconds_of(process: int) -> float:
 
 
 def peak_bytes(work: Callable[[], object]) -> int:
-    """Do the work; the most memory that each process below this one has had, summed up."""
-    peaks: dict[int, int] = {}
+    """Do the work; the most memory that the processes below this one have had together, without that of files.
+
+    They are looked at a few times a second. What a process shares with the one that it was forked from counts once.
+    """
+    most = 0
     done = threading.Event()
 
     def look() -> None:
+        nonlocal most
         while not done.wait(_LOOK_SECONDS):
-            peaks.update({process: _peak_of(process) or peaks.get(process, 0) for process in below(os.getpid())})
+            most = max(most, sum(map(_bytes_of, below(os.getpid()))))
 
     looking = threading.Thread(target=look)
     looking.start()
@@ -56,12 +60,11 @@ def peak_bytes(work: Callable[[], object]) -> int:
     finally:
         done.set()
         looking.join()
-    return sum(peaks.values())
+    return most
 
 
-def _peak_of(process: int) -> int:
-    """0 where it has ended."""
+def _bytes_of(process: int) -> int:
     with suppress(OSError):
-        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
-        return 1024 * int(found[1]) if found else 0
+        kinds = re.findall(r"Pss_(?:Anon|Shmem):\s+(\d+) kB", Path(f"/proc/{process}/smaps_rollup").read_text())
+        return 1024 * sum(map(int, kinds))
     return 0

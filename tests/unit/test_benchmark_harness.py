@@ -188,11 +188,13 @@ def test_what_was_found_is_written_with_every_round(tmp_path: Path) -> None:
     assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
 
 
-def test_the_peak_of_memory_is_that_of_all_processes_below() -> None:
+def test_the_peak_of_memory_is_that_of_all_processes_below_together() -> None:
+    """One beside another, and then one alone: its fork shares what it holds."""
+
     def hold(size: int) -> Callable[[], object]:
-        held = f"import time; held = bytearray({size}); held[::1000] = bytes(len(held[::1000])); time.sleep(0.3)"
-        both = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {held!r}]); {held}"
-        return lambda: subprocess.run([sys.executable, "-c", both], check=True)
+        held = f"import os, subprocess, sys, time; held = bytearray(b'1') * {size}; time.sleep(0.3); "
+        both = f"{held} subprocess.run([sys.executable, '-c', {held!r}]); os.fork() or (time.sleep(0.3), os._exit(0))"
+        return lambda: subprocess.run([sys.executable, "-c", f"{both}; os.wait()"], check=True)
 
     more = processor.peak_bytes(hold(100_000_000)) - processor.peak_bytes(hold(1))
     assert 190_000_000 < more < 220_000_000

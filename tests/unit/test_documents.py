@@ -63,7 +63,7 @@ def test_every_dependency_says_what_it_is_for() -> None:
     project = text("pyproject.toml")
     declared = tomllib.loads(project)
     extras = [name for group in declared["project"]["optional-dependencies"].values() for name in group]
-    for requirement in [*declared["project"]["dependencies"], *extras]:
+    for requirement in [*declared["project"]["dependencies"], *extras, *declared["dependency-groups"]["peers"]]:
         assert re.search(rf'"{re.escape(requirement)}", +# \S+', project), requirement
 
 
