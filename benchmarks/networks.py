@@ -1,6 +1,5 @@
 """The engines that benchmarks score with: a timm network with random weights, or stubs that stand for one."""
 
-import gc
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ from shared.domain.taxonomy import Taxonomy
 from shared.ensemble_file import architectures, parse
 from shared.settings import ScoringSettings
 from workers.scoring.engine import Device, Engine, Policies
+from workers.scoring.residents import keep_from_collection
 from workers.vision.devices import resolve_device
 from workers.vision.model import build, normalisation
 
@@ -69,8 +69,7 @@ def engine(
         on=Device(device, "auto", batch_images),
         settings=ScoringSettings(),
     )
-    gc.collect()
-    gc.freeze()  # as workers do once an engine is loaded
+    keep_from_collection()  # as workers do once an engine is loaded
     return found
 
 

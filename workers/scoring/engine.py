@@ -46,7 +46,7 @@ __all__ = ["ChunkInput", "ChunkResult", "Device", "Engine", "Network", "Policies
 
 _AHEAD_BYTES = 512 * 2**20
 _AHEAD_PICTURES = 256  # at least, whatever the batch: to hand a few over costs as much as to hand over many
-_AHEAD_GROUPS = 16  # and two for each thread
+_AHEAD_GROUPS = 8  # and two for each thread; to hand one over takes as long as to decode one or two pictures
 _NOWHERE = ("", ())
 
 

@@ -1,5 +1,6 @@
 """The engines that a worker keeps in memory: as many as fit, the least recently used ones go."""
 
+import atexit
 import gc
 import logging
 import time
@@ -49,7 +50,7 @@ class Residents(Generic[E]):
             self._engines[key] = self._load(load)
             while self.bytes > self._limit and len(self._engines) > 1:
                 self._let_go(self._engines.popitem(last=False)[1])
-            _keep_from_collection()
+            keep_from_collection()
             self._on_loaded(self._clock() - began, self.bytes)
         self._engines.move_to_end(key)
         return self._engines[key]
@@ -86,8 +87,10 @@ class Residents(Generic[E]):
             return load()
 
 
-def _keep_from_collection() -> None:
+def keep_from_collection() -> None:
     """Python need not look through libraries and networks for garbage: that took 0.2 s now and then, and held the lock
     for which decoding threads wait."""
     gc.collect()
     gc.freeze()
+    atexit.unregister(gc.unfreeze)
+    atexit.register(gc.unfreeze)  # or libraries complain at the end that something of theirs is left
