@@ -36,6 +36,7 @@ from workers.training.preemption import PreemptedError
 from workers.training.units import Units
 from workers.vision.exporting import export
 from workers.vision.heads import Headed
+from workers.vision.joint import grouped
 from workers.vision.model import load_member
 
 Bench = Any
@@ -76,6 +77,9 @@ def test_units_are_products_of_a_joint_member_and_images_of_another() -> None:
         0,
     )
     assert len(Units(some_images([]), Joint(kind="tiled"))) == 0
+    drawn = joint.rows(np.array([2, 2, 1, 1, 0]))  # by sampling, which may draw a product twice in succession
+    assert joint.count(drawn) == 5
+    assert grouped(images.product_id[drawn], drawn)[1].tolist() == [0, 0, 0, 1, 1, 1, 2, 3, 4, 4, 4]
     assert [(s.start, s.stop) for s in whole_products(images.product_id, 4)] == [(0, 4), (4, 9), (9, 10)]
 
 

@@ -117,7 +117,7 @@ class Learner:
 
     def _grouped(self, rows: Int64) -> tuple[Int64, Int64 | None]:
         """Which of these images are the first ones of their units, and of a joint member the product of each."""
-        return (np.arange(len(rows)), None) if self._product_id is None else grouped(self._product_id[rows])
+        return (np.arange(len(rows)), None) if self._product_id is None else grouped(self._product_id[rows], rows)
 
     def _backward(
         self, part: PictureBatch, first: Int64, product: Int64 | None, augmentation: EpochAugmentation, units: int

@@ -49,4 +49,4 @@ class Units:
 
     def count(self, rows: Int64) -> int:
         """How many units these rows, those of a unit together, are of."""
-        return len(rows) if self.joint.kind == "none" else len(grouped(self.images.product_id[rows])[0])
+        return len(rows) if self.joint.kind == "none" else len(grouped(self.images.product_id[rows], rows)[0])

@@ -34,9 +34,15 @@ def picture_input(given: Input, joint: Joint) -> Input:
     return replace(given, size=given.size // joint.side) if joint.kind == "tiled" else given
 
 
-def grouped(product_id: Int64) -> tuple[Int64, Int64]:
-    """Of images whose products lie together: the place of each product's first one, and each one's product from 0."""
-    starts = np.r_[True, product_id[1:] != product_id[:-1]][: len(product_id)]
+def grouped(product_id: Int64, rows: Int64 | None = None) -> tuple[Int64, Int64]:
+    """Of images whose products lie together: the place of each product's first one, and each one's product from 0.
+
+    `rows` ascend within a product; where they do not, the same product comes again, as sampling may draw it.
+    """
+    begins = product_id[1:] != product_id[:-1]
+    if rows is not None:
+        begins |= rows[1:] <= rows[:-1]
+    starts = np.r_[True, begins][: len(product_id)]
     return np.flatnonzero(starts), np.cumsum(starts) - 1
 
 
