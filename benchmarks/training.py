@@ -59,7 +59,7 @@ def measure(
     on_cpu = resolve_device("auto").type == "cpu"
     batch_images, size = batch_images or (16 if on_cpu else 256), SIZE if on_cpu else data.EDGE
     with TemporaryDirectory(dir=folder) as own:
-        objects, manifest = _catalog(Path(own), int(1.3 * (steps + _AHEAD) * batch_images))
+        objects, manifest = _catalog(Path(own), int(1.3 * (steps + _AHEAD) * batch_images), size)
         order = _order(objects, manifest, _FILE % (model, size, batch_images))
         step = _Step.of(objects, order)
         _check_first(objects, order, step)
@@ -76,9 +76,10 @@ def measure(
         )
 
 
-def _catalog(home: Path, images: int) -> tuple[Objects, Manifest]:
+def _catalog(home: Path, images: int, size: int) -> tuple[Objects, Manifest]:
+    """Pictures are as large as the network's input, as those of the published systems were."""
     dump, settings = home / "dump.bson", Settings(home=home)
-    data.write_singles(dump, images)
+    data.write_singles(dump, images, edge=size)
     stores = wiring.stores(settings)
     manifest = run(stores, settings, IngestRequest(str(dump), _DATASET, data.SAMPLE / "category_names.csv"))
     return stores.objects, manifest
