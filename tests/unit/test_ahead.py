@@ -1,6 +1,6 @@
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -27,12 +27,12 @@ def plans(*sizes: int) -> list[Plan]:
 
 @contextmanager
 def ahead_of(
-    given: list[Plan], bounds: Bounds, *, helps: bool = False, batches: BatchShape = NOWHERE
+    given: Iterable[Plan], bounds: Bounds, *, helps: bool = False, batches: BatchShape = NOWHERE
 ) -> Iterator[DecodeAhead]:
     with (
         ThreadPoolExecutor(2) as pool,
         DecodeAhead(
-            iter(given), pool, DecodeLimits(), bounds, time.perf_counter, helps=helps, batches=batches
+            iter(given), pool, DecodeLimits(), bounds, time.perf_counter, threads=2, helps=helps, batches=batches
         ) as ahead,
     ):
         yield ahead
@@ -86,6 +86,7 @@ def test_who_waits_for_pictures_decodes_too():
             DecodeLimits(),
             Bounds(16, 10**9, 8),
             told(threads),
+            threads=1,
             helps=True,
             batches=NOWHERE,
         ) as ahead:
@@ -109,6 +110,27 @@ def test_what_decoding_raises_comes_to_who_takes_the_pictures(monkeypatch):
     for helps in (False, True):
         with ahead_of(plans(3), Bounds(2, 10**9, 8), helps=helps) as ahead, pytest.raises(RuntimeError, match="broken"):
             [places(groups) for _, groups in ahead]
+
+
+@pytest.mark.parametrize("helps", [False, True])
+def test_what_the_pictures_themselves_raise_comes_to_who_takes_them(monkeypatch, helps):
+    def broken(*_):
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr("workers.scoring.ahead.read_header", broken)
+    with ahead_of(plans(3), Bounds(2, 10**9, 8), helps=helps) as ahead, pytest.raises(RuntimeError, match="broken"):
+        [places(groups) for _, groups in ahead]
+
+
+def test_what_the_plans_raise_comes_after_the_pictures_before_it():
+    def given():
+        yield from plans(3, 4)
+        raise RuntimeError("broken")
+
+    taken = []
+    with ahead_of(given(), Bounds(2, 10**9, 8)) as ahead, pytest.raises(RuntimeError, match="broken"):
+        taken += (places(groups) for _, groups in ahead)
+    assert taken == [list(range(3)), list(range(4))]
 
 
 def test_the_next_chunk_is_decoded_while_this_one_is_in_hand():

@@ -41,8 +41,9 @@ class BatchShape:
 class DecodeAhead:
     """Iterate over (plan, its pictures) in order; a thread pulls the plans, a pool decodes. Leave it to stop both.
 
-    The pictures of a plan have to be taken before the next plan is. With `helps`, who would have to wait for them
-    decodes too: on a CPU, where the pool has one thread less than there are cores, and more would take turns.
+    The pictures of a plan have to be taken before the next plan is. Who decodes makes the groups too: a thread that
+    does nothing else would take its turns on the cores of those. With `helps`, who would have to wait for pictures
+    decodes as well: on a CPU, where the pool has one thread less than there are cores, and more would take turns.
     """
 
     def __init__(
@@ -53,40 +54,45 @@ class DecodeAhead:
         bounds: Bounds,
         clock: Clock,
         *,
+        threads: int,
         helps: bool,
         batches: BatchShape,
     ) -> None:
+        """`threads` are the pool's."""
         self._clock = clock
         self._plans = plans
         self._pool = pool
+        self._threads = threads
         self._helps = helps
         self._shape = batches
         self._free_batches: dict[int, deque[Pixels]] = {size: deque() for size in batches.sizes}
         self._limits = limits
         self._bounds = bounds
-        self._room = threading.Condition()
+        self._lock = threading.Lock()  # for what follows, up to the queue
         self._waiting_pictures = 0
         self._waiting_bytes = 0
+        self._decoding = 0  # of the pool's threads
         self._stopped = False
+        self._pulled: deque[Plan | BaseException | None] = deque()
+        self._groups: Iterator[Group] | None = None  # of the plan that was begun last; None: of none
+        self._next: Group | None = None  # for which there was no room
         self._items: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._current: Pixels | None = None  # the batch of the last group that was taken
-        self._unbegun: deque[_Decoding] = deque()
         self._free: deque[Pixels] = deque()  # memory of groups that were taken: new memory costs a third of decoding
         self._chunks = threading.Semaphore(2)  # one on the device and one being decoded
-        self._feeder = threading.Thread(target=self._feed, name="decode-ahead", daemon=True)
+        self._puller = threading.Thread(target=self._pull, name="decode-ahead", daemon=True)
 
     def __enter__(self) -> Self:
-        self._feeder.start()
+        self._puller.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._room:
+        with self._lock:
             self._stopped = True
-            self._room.notify_all()
         self._chunks.release()
-        self._feeder.join()
+        self._puller.join()
 
     @property
     def waiting(self) -> int:
@@ -109,14 +115,14 @@ class DecodeAhead:
                 self._give_back(self._current)
                 self._current = item.group.batch
             try:
-                while self._helps and not item.future.done() and self._unbegun:
-                    self._decode_next()
+                while self._helps and not item.future.done() and self._decode_next():
+                    pass
                 decoded, memory = item.future.result()
             finally:
-                with self._room:
+                with self._lock:
                     self._waiting_pictures -= len(item.group.contents)
                     self._waiting_bytes -= item.group.bytes
-                    self._room.notify_all()
+                    self._wake()
             yield decoded
             if memory is not None:
                 self._free.append(memory)
@@ -126,26 +132,89 @@ class DecodeAhead:
             self._free_batches[batch.shape[1]].append(batch)
 
     def _take(self) -> "Plan | _Decoding | None":
+        while self._helps and self._items.empty() and self._decode_next():
+            pass
         item = self._items.get()
         if isinstance(item, BaseException):
             raise item
         return item
 
-    def _feed(self) -> None:
-        try:
-            while self._chunks.acquire() and not self._stopped:
-                plan = next(self._plans, None)
-                self._items.put(plan)
-                if plan is None:
-                    return
-                for group in self._groups(plan):
-                    if not self._submit(group):
-                        return
-                self._items.put(None)
-        except BaseException as error:  # it belongs to whoever takes the chunks
-            self._items.put(error)
+    def _pull(self) -> None:
+        pulled: Plan | BaseException | None
+        while self._chunks.acquire() and not self._stopped:
+            try:
+                pulled = next(self._plans, None)
+            except BaseException as error:  # it belongs to whoever takes the chunks
+                pulled = error
+            with self._lock:
+                self._pulled.append(pulled)
+                if self._groups is None:
+                    self._begin()
+                self._wake()
+            if not isinstance(pulled, Plan):
+                return
 
-    def _groups(self, plan: Plan) -> Iterator[Group]:
+    def _begin(self) -> None:
+        """The plan that was pulled next, if there is one. Under the lock, as are those that follow."""
+        if self._pulled:
+            self._items.put(plan := self._pulled.popleft())
+            self._groups = self._groups_of(plan) if isinstance(plan, Plan) else None
+
+    def _wake(self) -> None:
+        """Threads of the pool that have ended since there was nothing to decode, or no room."""
+        if self._groups is not None:
+            for _ in range(self._threads - self._decoding):
+                self._decoding += 1
+                self._pool.submit(self._decode)
+
+    def _decode(self) -> None:
+        """What a thread of the pool does, as long as there is anything."""
+        while True:
+            with self._lock:
+                item = self._form()
+                if item is None:
+                    self._decoding -= 1
+                    return
+            self._decode_one(item)
+
+    def _decode_next(self) -> bool:
+        """Whether there was a group, and room for it."""
+        with self._lock:
+            item = self._form()
+        if item is not None:
+            self._decode_one(item)
+        return item is not None
+
+    def _decode_one(self, item: "_Decoding") -> None:
+        try:
+            item.future.set_result(decode_group(item.group, self._memory, self._limits, self._clock))
+        except BaseException as error:  # it belongs to whoever takes the group
+            item.future.set_exception(error)
+
+    def _form(self) -> "_Decoding | None":
+        """The next group, if there is one and room for it."""
+        while self._groups is not None and not self._stopped:
+            try:
+                self._next = self._next or next(self._groups, None)
+            except BaseException as error:  # it belongs to whoever takes the chunks
+                self._groups = None
+                self._items.put(error)
+                return None
+            if self._next is None:
+                self._groups = None
+                self._items.put(None)
+                self._begin()
+            elif self._fits(len(self._next.contents), self._next.bytes):
+                item, self._next = _Decoding(Future(), self._next), None
+                self._waiting_pictures += len(item.group.contents)
+                self._waiting_bytes += item.group.bytes
+                self._items.put(item)
+                return item
+            else:
+                return None
+        return None
+
+    def _groups_of(self, plan: Plan) -> Iterator[Group]:
         """Pictures to decode one after another in one thread: handing each over by itself costs a third of decoding."""
         most = max(1, self._bounds.pictures // self._bounds.groups), self._bounds.bytes // self._bounds.groups
         group, batch = Group(0, [], [], 0, None), None
@@ -179,31 +248,6 @@ class DecodeAhead:
             return self._free_batches[height].popleft()
         except IndexError:
             return np.empty((self._shape.images, height, width, 3), np.uint8)
-
-    def _submit(self, group: Group) -> bool:
-        pictures = len(group.contents)
-        with self._room:
-            self._room.wait_for(lambda: self._stopped or self._fits(pictures, group.bytes))
-            if self._stopped:
-                return False
-            self._waiting_pictures += pictures
-            self._waiting_bytes += group.bytes
-        item = _Decoding(Future(), group)
-        self._unbegun.append(item)
-        self._items.put(item)
-        self._pool.submit(self._decode_next)
-        return True
-
-    def _decode_next(self) -> None:
-        """The first group that nobody has begun; nothing where somebody was faster."""
-        try:
-            item = self._unbegun.popleft()
-        except IndexError:
-            return
-        try:
-            item.future.set_result(decode_group(item.group, self._memory, self._limits, self._clock))
-        except BaseException as error:  # it belongs to whoever takes the group
-            item.future.set_exception(error)
 
     def _fits(self, pictures: int, size: int) -> bool:
         if not self._waiting_pictures:

@@ -124,7 +124,8 @@ class Engine:
         self._threads = torch.get_num_threads()  # for the networks; nothing else is worth more than one
         self._decoders = settings.decode_threads or cores()
         self._helps = on.device.type == "cpu"  # the thread that uses the engine decodes where no device waits for it
-        self._pool = ThreadPoolExecutor(max(1, self._decoders - self._helps), thread_name_prefix="decode")
+        self._decoding = max(1, self._decoders - self._helps)
+        self._pool = ThreadPoolExecutor(self._decoding, thread_name_prefix="decode")
 
     def run(self, chunks: Iterator[ChunkInput]) -> Generator[ChunkResult, None, None]:
         """The result of each chunk, in order. `chunks` is advanced by another thread, at most two ahead.
@@ -184,7 +185,16 @@ class Engine:
         bounds = Bounds(pictures, _AHEAD_BYTES, max(_AHEAD_GROUPS, 2 * self._decoders))
         sizes = {network.input.size for network in self._networks} if self.device.type == "cpu" else ()
         batches = BatchShape(batch_images, sizes)
-        return DecodeAhead(plans, self._pool, self._limits, bounds, self._clock, helps=self._helps, batches=batches)
+        return DecodeAhead(
+            plans,
+            self._pool,
+            self._limits,
+            bounds,
+            self._clock,
+            threads=self._decoding,
+            helps=self._helps,
+            batches=batches,
+        )
 
     def _score(
         self, chunk_plan: Plan, pictures: Iterator[Decoded], batch_images: int, halved: Callable[[int], None]
