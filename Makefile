@@ -70,7 +70,7 @@ $(PEERS)/installed: $(STAMP) requirements/peers.txt
 	$(BIN)/uv pip sync --quiet --python $(PEERS)/bin/python --require-hashes requirements/peers.txt
 	@touch $@
 
-bench-scale: $(STAMP) ## measure what only size shows: 10,000 chunks on 64 played workers (5 minutes)
+bench-scale: $(STAMP) ## measure what only size shows: 10,000 chunks on 64 played workers, 2,000,000 products (15 minutes, 5 GB)
 	$(BIN)/python -m benchmarks scale
 
 images: ## build shelver-service and shelver-worker: BUILDER=docker (podman, buildah) BASE=IMAGE BUILD_OPTIONS=...

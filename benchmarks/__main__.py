@@ -39,6 +39,7 @@ BENCHMARKS = {
     "webdataset_best": ("web_dataset", "measure_best"),
     "textbook": ("torch_loader", "measure_textbook"),
     "pool": ("pool", "measure"),
+    "catalog": ("catalog", "measure"),
 }
 """Name on the command line -> module, which is imported when it runs, and function."""
 
@@ -47,7 +48,7 @@ GROUPS = {
     "services": ("messages", "overhead", "packed_put", "job_status", "two_workers"),
     "gpu": ("engine", "stub", "look_ups", "training"),
     "peers": ("ray", "ray_best", "dataloader", "dataloader_best", "webdataset", "webdataset_best", "textbook"),
-    "scale": ("pool",),
+    "scale": ("pool", "catalog"),
 }
 """What needs no server, what runs on real ones, what tells of a GPU, where there is one, other programs that need
 packages of their own, and what only size shows."""

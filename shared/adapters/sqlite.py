@@ -13,6 +13,7 @@ from shared.domain.errors import NewerSchemaError, StoreUnavailableError
 
 STORE_VERSION = 1
 _BUSY_SECONDS = 30.0  # the longest bulk insert of another process is far shorter
+_LOG_PAGES = 16_384  # 64 MiB before they go into the file: a page that products in any order change again goes once
 
 
 class _Connection(sqlite3.Connection):
@@ -92,6 +93,7 @@ class Database:
             fcntl.flock(lock, fcntl.LOCK_EX)  # the first switch to WAL heeds no busy timeout
             connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES}")
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > STORE_VERSION:
             raise NewerSchemaError(

@@ -1,11 +1,14 @@
 import json
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import bson
 import pytest
+from PIL import Image
 
 from benchmarks import __main__ as command
-from benchmarks import data, machine
+from benchmarks import data, machine, small_products
 from benchmarks.rounds import Comparison, Goals, Round, Timed, UnequalError
 
 
@@ -18,6 +21,18 @@ def test_pictures_and_dumps_are_the_same_again(tmp_path: Path) -> None:
         data.write_dump(tmp_path / name, 300_000, distinct=10)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     assert 300_000 <= (tmp_path / "one").stat().st_size < 330_000
+
+
+def test_small_products_are_valid_and_each_has_its_own_pictures_but_for_some(tmp_path: Path) -> None:
+    images = small_products.write(tmp_path / "dump.bson", 200)
+    with (tmp_path / "dump.bson").open("rb") as file:
+        products = list(bson.decode_file_iter(file))
+    assert (tmp_path / "dump.bson").stat().st_size / images < 900
+    assert len({product["_id"] for product in products}) == len(products) == 200
+    pictures = [tuple(one["picture"] for one in product["imgs"]) for product in products]
+    assert sum(map(len, pictures)) == images
+    assert len(set(pictures)) == 200 - 200 // 10 + 1  # each tenth product shows what the one before does
+    assert {Image.open(BytesIO(one[0])).convert("RGB").size for one in pictures} == {(16, 16)}
 
 
 NEED_PACKAGES = {"ray", "ray_best", "webdataset", "webdataset_best"}
@@ -42,6 +57,7 @@ TINY: dict[str, dict[str, Any]] = {
     "dataloader_best": {"images": 20, "workers": (1,)},
     "textbook": {"images": 20, "workers": (0,)},
     "pool": {"chunks": 30, "workers": 3},
+    "catalog": {"small": 200, "large": 600},
 }
 
 
