@@ -4,7 +4,7 @@ Seconds are what a job of a large ensemble takes on a GPU. Every fault comes fro
 """
 
 import random
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +19,7 @@ from shared.domain.errors import StoreUnavailableError
 from shared.exports import stored_outcomes
 from shared.settings import Settings
 from tests.scoring_stub import StubEngine, new_job, put_dataset
+from tests.simulated_queue import PlayedQueue
 from tests.simulated_rows import DoubledError, LostError, MortalJobs, WatchedJobs, WorkersJobs
 from tests.virtual_time import KilledError, VirtualExecutor, VirtualLock, VirtualTime
 from workers.scoring.chunks import ChunkInput, ChunkResult
@@ -319,39 +320,3 @@ class PlayedEngine(StubEngine):
 
     def _kill(self, product: int) -> None:
         raise KilledError
-
-
-class PlayedQueue:
-    """Loses messages, brings them late and twice, and refuses some."""
-
-    def __init__(self, simulation: Simulation) -> None:
-        self._simulation = simulation
-        self._messages: deque[Mapping[str, Any]] = deque()
-        self._idle: deque[Process] = deque()
-
-    def send(self, message: Mapping[str, Any]) -> None:
-        chance, faults = self._simulation.random, self._simulation.faults
-        if chance.random() < faults.refused:
-            raise StoreUnavailableError("the queue is away")
-        if chance.random() >= faults.lost:
-            late = chance.random() < faults.late
-            self._simulation.time.at(chance.uniform(0, 20 if late else 0.05), partial(self.deliver, message))
-        if chance.random() < faults.doubled:
-            self._simulation.time.at(chance.uniform(0, chance.choice((0.05, 300))), partial(self.deliver, message))
-
-    def deliver(self, message: Mapping[str, Any]) -> None:
-        self._messages.append(message)
-        while self._idle:
-            process = self._idle.popleft()
-            if not process.ended:
-                self._simulation.time.at(0.0, process.task.resume)
-                return
-
-    def take(self, process: Process) -> Mapping[str, Any]:
-        while not self._messages:
-            self._idle.append(process)
-            process.time.task.pause()
-        return self._messages.popleft()
-
-    def lost_workers(self) -> frozenset[str]:
-        return frozenset()
