@@ -5,7 +5,7 @@ Seconds are what a job of a large ensemble takes on a GPU. Every fault comes fro
 
 import random
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,16 +18,14 @@ from shared.domain import states
 from shared.domain.errors import StoreUnavailableError
 from shared.exports import stored_outcomes
 from shared.settings import Settings
-from tests.scoring_stub import StubEngine, new_job, put_dataset
+from tests.scoring_stub import new_job, put_dataset
+from tests.simulated_engine import PlayedEngine
 from tests.simulated_queue import PlayedQueue
 from tests.simulated_rows import DoubledError, LostError, MortalJobs, WatchedJobs, WorkersJobs
 from tests.virtual_time import KilledError, VirtualExecutor, VirtualLock, VirtualTime
-from workers.scoring.chunks import ChunkInput, ChunkResult
 from workers.scoring.worker import EngineFailedError, Worker
 
 CHUNK_PRODUCTS = 4
-_FETCH = 0.5  # seconds until the first pictures of a chunk are decoded
-_FORWARD = (8.0, 12.0)
 _READ = 0.02  # at most, of rows
 _WRITE = 0.3
 _LOAD = 20.0
@@ -279,44 +277,8 @@ class Process:
             self.simulation.jobs, lambda: time.sleep(chance.uniform(0.0, _READ)), lambda: time.sleep(_WRITE)
         )
 
-    def _load(self) -> "PlayedEngine":
+    def _load(self) -> PlayedEngine:
         self.state = "away"
         self.time.sleep(_LOAD)
         self.state = "idle"
         return PlayedEngine(self)
-
-
-class PlayedEngine(StubEngine):
-    """Fetches one chunk while another is on the device, as the real one does."""
-
-    fetches_ahead = True
-
-    def __init__(self, process: Process) -> None:
-        super().__init__(on_poison=self._kill)
-        self._process = process
-
-    def run(self, chunks: Iterator[ChunkInput], /) -> Generator[ChunkResult, None, None]:
-        process, simulation = self._process, self._process.simulation
-        time, ahead = simulation.time, self._pull(chunks)
-        while ahead is not None:
-            chunk, ready = ahead
-            time.sleep(max(0.0, ready - time.now))
-            if time.now >= process.broken_at:
-                raise RuntimeError("the device has fallen off the bus")
-            ends = time.now + simulation.random.uniform(*_FORWARD)
-            process.state = "busy"
-            simulation.begin(chunk.key, process.worker)
-            ahead = self._pull(chunks) if self.fetches_ahead else None
-            time.sleep(ends - time.now)
-            time.sleep(max(0.0, process.stalled_until - time.now))
-            (result,) = super().run(iter([chunk]))
-            process.state = "idle"
-            yield result
-            ahead = ahead if self.fetches_ahead else self._pull(chunks)
-
-    def _pull(self, chunks: Iterator[ChunkInput]) -> tuple[ChunkInput, float] | None:
-        chunk = next(chunks, None)
-        return None if chunk is None else (chunk, self._process.time.now + _FETCH)
-
-    def _kill(self, product: int) -> None:
-        raise KilledError

@@ -7,7 +7,8 @@ import pytest
 
 from services.dispatcher import sending
 from shared.domain.records import Chunk, Outcome
-from tests.simulated_pool import Faults, PlayedEngine, Simulation
+from tests.simulated_engine import PlayedEngine
+from tests.simulated_pool import Faults, Simulation
 from tests.simulated_rows import DoubledError, LostError, WatchedJobs
 from workers.scoring.worker import Worker
 
