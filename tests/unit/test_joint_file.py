@@ -1,13 +1,9 @@
 """Joint members in ensemble files."""
 
-from typing import Any
-
 import pytest
 
-from shared import ensemble_file
-from shared.domain.ensemble import from_plain
-from shared.domain.errors import BadInputError
 from shared.domain.product_images import Joint
+from tests.ensemble_texts import kept, refusal
 
 FILE = """
 name: joint
@@ -22,20 +18,14 @@ means: {order: [views, images, members]}
 """
 
 
-def parse(text: str) -> Any:
-    return ensemble_file.parse(text, "joint.yaml", {"resnet18": ()})
-
-
 def test_a_file_says_who_answers_for_products() -> None:
-    found = parse(FILE)
+    found = kept(FILE)
     assert [member.joint for member in found.members.values()] == [
         Joint(),
         Joint(kind="tiled", most=9),
         Joint(kind="fused"),
         Joint(kind="fused", by="maximum", most=8),
     ]
-    assert parse(ensemble_file.render(found)) == found
-    assert from_plain(found.plain()) == found
 
 
 @pytest.mark.parametrize(
@@ -56,6 +46,4 @@ def test_a_file_says_who_answers_for_products() -> None:
     ],
 )
 def test_mistakes_are_told_with_their_line(old: str, new: str, said: str) -> None:
-    with pytest.raises(BadInputError) as caught:
-        parse(FILE.replace(old, new, 1))
-    assert said in str(caught.value)
+    assert said in refusal(FILE.replace(old, new, 1))

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from shared import ensemble_file
 from shared.domain import taxonomy
-from shared.domain.ensemble import Head, Init, Member, from_plain
+from shared.domain.ensemble import Head, Init, Member
 from shared.domain.errors import BadInputError
+from tests.ensemble_texts import kept, refusal
 from tests.tiny_member import Preempted
 from workers.training.objectives import Levels, OneCategory
 from workers.training.preemption import PreemptedError
@@ -33,15 +33,9 @@ members: {one: {}, both: {levels: {1: 0.2, 2: 1}}, none: {levels: none}}
 """
 
 
-def parse(text: str) -> Any:
-    return ensemble_file.parse(text, "levels.yaml", {"resnet18": ()})
-
-
 def test_a_file_gives_the_levels_weights() -> None:
-    found = parse(FILE)
+    found = kept(FILE)
     assert [member.levels for member in found.members.values()] == [(0.5, 0.0), (0.2, 1.0), ()]
-    assert parse(ensemble_file.render(found)) == found
-    assert from_plain(found.plain()) == found
 
 
 @pytest.mark.parametrize(
@@ -54,9 +48,7 @@ def test_a_file_gives_the_levels_weights() -> None:
     ],
 )
 def test_mistakes_are_told_with_their_line(old: str, new: str, said: str) -> None:
-    with pytest.raises(BadInputError) as caught:
-        parse(FILE.replace(old, new, 1))
-    assert said in str(caught.value)
+    assert said in refusal(FILE.replace(old, new, 1))
 
 
 @pytest.mark.parametrize(("weights", "nodes"), [((0.5, 2.0), 5), ((0.0, 0.25), 3), ((1.0, 0.0), 2)])
