@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from shared.domain.errors import NewerSchemaError
 from shared.domain.records import Prediction
 
 Float32 = npt.NDArray[np.float32]
@@ -83,7 +84,9 @@ class Fit:
 
 
 def from_plain(plain: Mapping[str, Any]) -> Fit:
-    """The fit of what `plain` made, also after a round trip through JSON or YAML."""
+    """The fit of what `plain` made, also after a round trip through JSON or YAML. Raises NewerSchemaError."""
+    if unknown := plain.keys() - Fit.__dataclass_fields__:  # without them it would answer otherwise
+        raise NewerSchemaError(f"a fit has '{min(unknown)}', which this Shelver does not know")
     thresholds: dict[str, Thresholds] = {}
     for source, (accept, second, first) in plain["thresholds"].items():
         thresholds[source] = (accept, second, first)

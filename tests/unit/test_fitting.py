@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.domain import fits, fitting, intervals, means
+from shared.domain.errors import NewerSchemaError
 from shared.domain.fits import DECISIONS, Fit, decide
 from shared.domain.records import Prediction
 
@@ -152,6 +153,11 @@ def test_a_fit_survives_being_stored():
         "weights apart, temperature",
         "stacking with biases",
     ]
+
+
+def test_a_fit_of_a_newer_shelver_is_left_to_one():
+    with pytest.raises(NewerSchemaError, match="a fit has 'moods'"):
+        fits.from_plain(Fit().plain() | {"moods": [1.0]})
 
 
 def test_a_document_of_before_there_were_stacks_is_read_and_written_as_it_is():

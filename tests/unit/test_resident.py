@@ -2,6 +2,8 @@ import dataclasses
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import simplejpeg
@@ -13,12 +15,15 @@ from shared.domain import duplicates, taxonomy
 from shared.domain.ensemble import Ensemble
 from shared.domain.ensemble import from_plain as ensemble_from_plain
 from shared.domain.errors import ConflictError, NotFoundError
+from shared.domain.fits import Fit
 from shared.domain.records import EnsembleVersion, JobOptions
 from shared.packs import Manifest, PackIndex, read_indexes, read_taxonomy
-from shared.settings import ScoringSettings
+from shared.settings import ScoringSettings, Settings
 from tests.engine_parts import ensemble
 from workers.scoring import resident
 from workers.scoring.chunks import ChunkInput, ProductResult
+from workers.scoring.engines import CannotRunError
+from workers.scoring.loading import load_ready
 from workers.scoring.resident import load_engine
 from workers.vision import model
 from workers.vision.checkpoint import put_tensors
@@ -197,3 +202,10 @@ def test_networks_are_compiled_where_the_setting_says_so_and_else_run_as_they_ar
         assert compiled._compiled_call_impl is not None
         with torch.inference_mode(), torch.compiler.set_stance("force_eager"):
             assert torch.equal(eager(batch), compiled(batch))
+
+
+def test_a_version_with_a_fit_of_a_newer_shelver_is_for_another_worker(home: Home) -> None:
+    newer = dataclasses.replace(home.version, fits={"all": Fit().plain() | {"moods": [1.0]}})
+    stores: Any = SimpleNamespace(objects=home.objects)
+    with pytest.raises(CannotRunError, match="a fit has 'moods', which this Shelver does not know"):
+        load_ready(stores, Settings(scoring=SETTINGS), newer, OPTIONS)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from shared.domain.errors import NewerSchemaError
 from shared.domain.records import EnsembleVersion, Job, JobOptions
 from shared.ports import Stores
 from shared.settings import Settings
@@ -60,5 +61,5 @@ def load_ready(
             batch_images=batch_images,
             precision=precision,
         )
-    except UnsupportedPrecisionError as error:
+    except (NewerSchemaError, UnsupportedPrecisionError) as error:
         raise CannotRunError(str(error)) from error
