@@ -75,13 +75,17 @@ def test_a_pod_that_is_ended_from_outside_is_replaced_uncounted(
     wait_for(launcher, "p", lambda one: runs(one) and running(cluster, "p") not in ("", *gone))
 
 
-def test_a_job_that_is_deleted_by_hand_is_unknown_once_its_pod_has_gone(
-    cluster: Cluster, launcher: KubernetesLauncher
-) -> None:
-    launcher.launch("p", trains(LAST_WORDS.replace("print('saved'", "time.sleep(2), print('saved'")))
+def test_a_job_that_is_deleted_by_hand_is_unknown_once_its_pod_has_gone(cluster: Cluster, make_launcher: Make) -> None:
+    def patient(job: Json) -> None:
+        job["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = int(DEADLINE_SECONDS)
+
+    launcher = make_launcher(patient)
+    launcher.launch("p", trains(LAST_WORDS.replace("sys.exit(143)", "None")))  # ends when it is killed, not before
     wait_for(launcher, "p", runs)
+    (pod,) = (one["metadata"]["name"] for one in cluster.pods("p"))
     cluster.kubectl("delete", "job", "p", "--wait=false")
     wait_for(launcher, "p", says("ending: its Job was deleted"))
+    cluster.kubectl("delete", "pod", pod, "--grace-period=0", "--force")
     deadline = time.monotonic() + DEADLINE_SECONDS
     while "p" in launcher.status():
         assert time.monotonic() < deadline
