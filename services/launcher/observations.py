@@ -30,15 +30,15 @@ class Observations:
         states = Counter(run.state for run in runs)
         for state in _RUN_STATES:
             self.metrics.runs.labels(state).set(states[state])
-        trainings = [training for training in self.stores.runs.trainings() if training.state == "running"]
-        active = {run for training in trainings for run in training.runs.values()}
+        latest = {training.ensemble: training for training in self.stores.runs.trainings()}
+        told_of = {run for training in latest.values() for run in training.runs.values()}
         for gauge in (self.metrics.epoch, self.metrics.loss, self.metrics.accuracy, self.metrics.speed):
             gauge.clear()
         for run in runs:
             if run.state == "running":
                 self._running(run)
             elif run.state == "complete":
-                self._complete(run, active=run.id in active)
+                self._complete(run, judged=run.id in told_of)
         self.metrics.stored.labels("weights").set(sum(self._weights[run.id] for run in runs if run.id in self._weights))
         self._datasets()
 
@@ -56,13 +56,13 @@ class Observations:
                 self.metrics.loss.labels(run.member, run.id).set(line["loss"])
                 return
 
-    def _complete(self, run: Run, *, active: bool) -> None:
+    def _complete(self, run: Run, *, judged: bool) -> None:
         if run.id not in self._weights:
             try:
                 self._weights[run.id] = self.stores.objects.size(layout.run_file(run.id, "weights.safetensors"))
             except NotFoundError:  # removed while we look
                 return
-        if not active:
+        if not judged:
             return
         if run.id not in self._accuracies:
             images = self._json(run, "metrics.json").get("holdout", {}).get("images")

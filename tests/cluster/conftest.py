@@ -68,6 +68,7 @@ def make_launcher(
     opened = make()
     for name in opened.status():
         opened.delete(name)
+    cluster.kubectl("delete", "pods", "--all", "--grace-period=1", "--timeout=120s")  # the next test sees its own alone
 
 
 @pytest.fixture(scope="session")
