@@ -22,6 +22,7 @@ BENCHMARKS = {
     "ingest": ("ingest", "measure"),
     "engine": ("engine", "measure_network"),
     "stub": ("engine", "measure_decoding"),
+    "loader": ("loader", "measure"),
     "look_ups": ("look_ups", "measure"),
     "training": ("training", "measure"),
     "ingest_memory": ("memory", "measure_ingest"),
@@ -44,7 +45,10 @@ BENCHMARKS = {
 """Name on the command line -> module, which is imported when it runs, and function."""
 
 GROUPS = {
-    "alone": ("decoder", "walk", "ingest", "engine", "stub", "look_ups", "training", "ingest_memory", "worker_memory"),
+    "alone": (
+        *("decoder", "walk", "ingest", "engine", "stub", "loader", "look_ups", "training"),
+        *("ingest_memory", "worker_memory"),
+    ),
     "services": ("messages", "overhead", "packed_put", "job_status", "two_workers"),
     "gpu": ("engine", "stub", "look_ups", "training"),
     "peers": ("ray", "ray_best", "dataloader", "dataloader_best", "webdataset", "webdataset_best", "textbook"),

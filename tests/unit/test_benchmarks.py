@@ -44,6 +44,7 @@ TINY: dict[str, dict[str, Any]] = {
     "ingest": {"size": 2**20},
     "engine": {"model": "test_resnet", "images": 10, "batch_images": 4},
     "stub": {"images": 40},
+    "loader": {"images": 40},
     "look_ups": {"images": 40, "known": 1000},
     "training": {"model": "test_resnet", "batch_images": 4, "steps": 2},
     "ingest_memory": {"images": 30},

@@ -254,7 +254,7 @@ def test_what_the_source_of_chunks_raises_comes_after_the_results_before():
 def test_pictures_larger_than_the_bound_go_one_by_one(monkeypatch):
     given = chunk(catalog(14, 4))
     expected = Rig(batch_images=8).products_of(given)
-    monkeypatch.setattr("workers.scoring.engine._AHEAD_BYTES", 1)
+    monkeypatch.setattr("workers.scoring.decoders._BYTES", 1)
 
     assert Rig(batch_images=8).products_of(given) == expected
 

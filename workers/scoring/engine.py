@@ -3,7 +3,6 @@
 import hashlib
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence, Sized
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -21,10 +20,10 @@ from shared.packs import NO_CATEGORY, PackIndex
 from shared.ports import Clock
 from shared.settings import ScoringSettings
 from workers.scoring.accumulate import DeviceMeans
-from workers.scoring.ahead import BatchShape, Bounds, DecodeAhead
 from workers.scoring.batches import Batches
 from workers.scoring.buffers import InputBuffers
 from workers.scoring.chunks import ChunkInput, ChunkResult, Plan, Policies, ProductResult, plan
+from workers.scoring.decoders import Decoders
 from workers.scoring.groups import Decoded
 from workers.scoring.joint import JointNetworks
 from workers.scoring.labels import LabelSummariser
@@ -44,9 +43,6 @@ from workers.vision.joint import Running
 
 __all__ = ["ChunkInput", "ChunkResult", "Device", "Engine", "Network", "Policies", "ProductResult"]
 
-_AHEAD_BYTES = 512 * 2**20
-_AHEAD_PICTURES = 256  # at least, whatever the batch: to hand a few over costs as much as to hand over many
-_AHEAD_GROUPS = 8  # and two for each thread; to hand one over takes as long as to decode one or two pictures
 _NOWHERE = ("", ())
 
 
@@ -117,15 +113,18 @@ class Engine:
         self._keep_scores = keep_scores
         self._clock = clock
         largest = max(network.input.size for network in self._networks)
-        self._limits = DecodeLimits(settings.decode_cap_pixels, settings.refuse_pixels, largest)
         self.batch_images = on.batch_images or settings.batch_images or default_batch_images(on.device, largest)
         self._buffers: InputBuffers | None = None
         self._at: tuple[str, Sized] = _NOWHERE  # the chunk and its results
         self._threads = torch.get_num_threads()  # for the networks; nothing else is worth more than one
-        self._decoders = settings.decode_threads or cores()
-        self._helps = on.device.type == "cpu"  # the thread that uses the engine decodes where no device waits for it
-        self._decoding = max(1, self._decoders - self._helps)
-        self._pool = ThreadPoolExecutor(self._decoding, thread_name_prefix="decode")
+        on_cpu = on.device.type == "cpu"
+        self._decoders = Decoders(
+            settings.decode_threads or cores(),
+            DecodeLimits(settings.decode_cap_pixels, settings.refuse_pixels, largest),
+            clock,
+            helps=on_cpu,  # the thread that uses the engine decodes where no device waits for it
+            sizes={network.input.size for network in self._networks} if on_cpu else (),
+        )
 
     def run(self, chunks: Iterator[ChunkInput]) -> Generator[ChunkResult, None, None]:
         """The result of each chunk, in order. `chunks` is advanced by another thread, at most two ahead.
@@ -133,7 +132,7 @@ class Engine:
         Raises what `chunks` raises, and DeviceTooSmallError. A fault of a product is in its result.
         """
         plans = (plan(chunk, self._table, self._policies, self._classes, self._clock) for chunk in chunks)
-        with self._ahead(plans, self.batch_images) as ahead:
+        with self._decoders.ahead(plans, self.batch_images) as ahead:
             for chunk_plan, pictures in ahead:
                 yield self._score(chunk_plan, pictures, self.batch_images, self._halved)
                 self._at = _NOWHERE
@@ -178,23 +177,7 @@ class Engine:
 
     def close(self) -> None:
         """End the decoding threads."""
-        self._pool.shutdown()
-
-    def _ahead(self, plans: Iterator[Plan], batch_images: int) -> DecodeAhead:
-        pictures = max(2 * batch_images, _AHEAD_PICTURES)
-        bounds = Bounds(pictures, _AHEAD_BYTES, max(_AHEAD_GROUPS, 2 * self._decoders))
-        sizes = {network.input.size for network in self._networks} if self.device.type == "cpu" else ()
-        batches = BatchShape(batch_images, sizes)
-        return DecodeAhead(
-            plans,
-            self._pool,
-            self._limits,
-            bounds,
-            self._clock,
-            threads=self._decoding,
-            helps=self._helps,
-            batches=batches,
-        )
+        self._decoders.close()
 
     def _score(
         self, chunk_plan: Plan, pictures: Iterator[Decoded], batch_images: int, halved: Callable[[int], None]
@@ -210,7 +193,7 @@ class Engine:
 
     def _score_alone(self, chunk_plan: Plan, batch_images: int, halved: Callable[[int], None]) -> ChunkResult:
         """The result of a chunk that no other follows."""
-        with self._ahead(iter([chunk_plan]), batch_images) as ahead:
+        with self._decoders.ahead(iter([chunk_plan]), batch_images) as ahead:
             (result,) = (self._score(of_chunk, pictures, batch_images, halved) for of_chunk, pictures in ahead)
         return result
 
