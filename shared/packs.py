@@ -1,10 +1,11 @@
 """A dataset as it lies in the object store: manifest, category table, and pack indexes, Parquet to arrays and back."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from io import BytesIO
-from typing import Any
+from itertools import starmap
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from shared.domain.records import SCHEMA, Record
 from shared.domain.taxonomy import Taxonomy, parse
 from shared.ports import Objects
 
+T = TypeVar("T")
 Int64 = npt.NDArray[np.int64]
 NO_CATEGORY = np.iinfo(np.int64).min
 """Stands for "no category" in arrays of category ids (a document holds an int32 or any smaller int64)."""
@@ -165,7 +167,8 @@ def index_from_parquet(content: bytes) -> PackIndex:
         return chunked.chunk(0) if chunked.num_chunks else pa.array([], type=chunked.type)
 
     offsets, lengths, md5s = column("image_offsets"), column("image_lengths"), column("image_md5s")
-    raw = b"".join(md5s.flatten().to_pylist())
+    raw = md5s.flatten()  # its bytes as they stand: an object for each takes several times as many
+    halves = np.frombuffer(raw.buffers()[1] or b"", dtype=">u8", count=2 * len(raw), offset=16 * raw.offset)
     return PackIndex(
         column("product_id").to_numpy(),
         column("offset").to_numpy(),
@@ -174,7 +177,7 @@ def index_from_parquet(content: bytes) -> PackIndex:
         np.asarray(offsets.offsets, dtype=np.int64) - (offsets.offsets[0].as_py() if len(offsets) else 0),
         offsets.flatten().to_numpy(),
         lengths.flatten().to_numpy(),
-        np.frombuffer(raw, dtype=">u8").reshape(-1, 2).astype(np.uint64),
+        halves.reshape(-1, 2).astype(np.uint64),
     )
 
 
@@ -255,3 +258,11 @@ def read_indexes(objects: Objects, manifest: Manifest) -> Iterator[tuple[PackRef
     """Every pack's index in dump order."""
     for ref in manifest.packs:
         yield ref, read_index(objects, manifest.dataset, ref)
+
+
+def map_indexes(objects: Objects, manifest: Manifest, take: Callable[[PackRef, PackIndex], T]) -> Iterator[T]:
+    """What `take` makes of every pack's index, in dump order; one index at a time is in memory.
+
+    A loop over `read_indexes` holds two: its variable keeps one while the next is read.
+    """
+    return starmap(take, read_indexes(objects, manifest))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from shared.domain import chunks, states
 from shared.domain.errors import FailedError, NotFoundError
 from shared.domain.records import Chunk, Job
-from shared.packs import PackIndex, PackRef, read_index, read_indexes, read_manifest
+from shared.packs import PackIndex, PackRef, map_indexes, read_index, read_manifest
 from shared.ports import Jobs, Objects
 
 
@@ -42,8 +42,7 @@ def _packs(objects: Objects, job: Job) -> Iterator[chunks.PackProducts]:
         raise FailedError(str(error)) from error
     if manifest.fingerprint != job.dataset_fingerprint:
         raise FailedError(f"the dataset '{job.dataset}' is not the one that the job {job.id} was made for")
-    for ref, index in read_indexes(objects, manifest):
-        yield _products(ref.number, index)
+    yield from map_indexes(objects, manifest, lambda ref, index: _products(ref.number, index))
 
 
 def _ref(objects: Objects, job: Job, number: int) -> PackRef:
