@@ -138,7 +138,9 @@ class CategoryColumns:
 class LabelColumns:
     """Of `LabelAnswers`."""
 
-    def __init__(self) -> None:
+    def __init__(self, labels: int) -> None:
+        """`labels`: how many there are."""
+        self._labels = labels
         self.class_index, self.stored, self.least = array("i"), array("q"), array("d")
         self.product, self.label, self.probability, self.answered = array("q"), array("q"), array("d"), array("b")
 
@@ -160,7 +162,8 @@ class LabelColumns:
         stored, least = np.array(self.stored, dtype=np.int64), np.array(self.least, dtype=np.float64)
         return LabelAnswers(
             np.array(self.class_index, dtype=np.int32),
-            (least <= SURE) | (stored < stored.max(initial=0)),  # no more are stored because all others have 0
+            # all others have 0 where fewer are stored than of another product, and there are no others where all are
+            (least <= SURE) | (stored < stored.max(initial=0)) | (stored == self._labels),
             np.array(self.product, dtype=np.int64),
             np.array(self.label, dtype=np.int64),
             np.array(self.probability, dtype=np.float64),

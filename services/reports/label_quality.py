@@ -65,7 +65,7 @@ class ManyLabels(Task[LabelAnswers, LabelQuality]):
 
     def columns(self) -> LabelColumns:
         """Of `LabelAnswers`."""
-        return LabelColumns()
+        return LabelColumns(self.taxonomy.classes)
 
     def quality(self, known: Int64, answers: LabelAnswers, scores: Float32 | None = None) -> LabelQuality | None:
         """Micro and macro, and whole sets."""

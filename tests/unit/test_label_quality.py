@@ -25,7 +25,7 @@ class Sheet:
         self.p = np.clip(self.true * 0.35 + noise.random((60, LABELS)) * 0.6, 0, 1).round(6)
         self.said = self.p > np.array(thresholds)
         told = predictions.predict_labels(self.p, np.tile(thresholds, (60, 1)), TREE, top_k)
-        column = LabelColumns()
+        column = LabelColumns(LABELS)
         for row, prediction in enumerate(told):
             column.add(None if row in errors else predictions.to_plain(prediction), 0)
         self.said[list(errors)] = False
@@ -110,6 +110,17 @@ def test_thresholds_are_judged_beside_answers_above_a_half(seed, thresholds):
     assert found.gain.mean == pytest.approx(after - found.without.mean)
     assert found.macro_gain == pytest.approx(sheet.score(sheet.said, "macro") - sheet.score(sheet.p > 0.5, "macro"))
     assert sheet.task.thresholds(sheet.known, sheet.answers, {}) is None
+
+
+def test_a_product_of_which_every_label_is_stored_hides_none():
+    column = LabelColumns(3)
+    every = {"labels": [], "top": [(0, 0.9), (1, 0.8), (2, 0.7)]}
+    for prediction in (every, every | {"top": every["top"][:2]}):
+        column.add(prediction, 0)
+    assert column.answers().whole.tolist() == [True, True]
+    column = LabelColumns(4)
+    column.add(every, 0)
+    assert column.answers().whole.tolist() == [False]
 
 
 def test_no_gain_where_labels_above_a_half_may_not_be_stored(seed):
