@@ -4,12 +4,9 @@ from typing import Annotated
 
 import typer
 
-from services import ingest as ingest_service
-from services.cli.app import AsJson, Session, app
-from services.cli.following import report_ingest
-from services.cli.show import as_json, facts, progress, remark, stdout, table
-from services.ingest import IngestRequest
-from shared.ingest_progress import IngestProgress
+from services.cli.app import AsJson, app
+from services.cli.session import Session
+from services.cli.show import as_json, facts, stdout, table
 from shared.ingest_requests import IngestOrder
 from shared.packs import Manifest
 
@@ -39,23 +36,6 @@ def ingest(
         as_json(manifest.plain())
         return
     show_manifest(manifest)
-
-
-def read_source(session: Session, request: IngestRequest) -> Manifest:
-    """Ingest with a progress bar."""
-    began = False
-    with progress(f"ingest {request.dataset}") as update:
-
-        def report(state: IngestProgress) -> None:
-            nonlocal began
-            began = True
-            report_ingest(update, state)
-
-        manifest = ingest_service.run(session.stores, session.settings, request, report)
-    if not began:
-        unread = "; standard input was not read" if request.source == "-" else ""
-        remark(f"dataset {request.dataset} is complete already: skipped{unread}")
-    return manifest
 
 
 def show_manifest(manifest: Manifest) -> None:

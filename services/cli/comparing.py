@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.app import AsJson, Session, app
+from services.cli.app import AsJson, app
 from services.cli.files import check_target, whole
+from services.cli.session import Session
 from services.cli.show import as_json, stdout, table
 from shared.domain.errors import BadInputError
 from shared.domain.records import EnsembleVersion

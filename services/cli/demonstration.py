@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from services.cli.app import Session, app
-from services.cli.catalog import read_source
-from services.cli.driving import run_job
+from services.cli.app import app
+from services.cli.driving import export_job, holdout_figures, read_source, run_job, train_ensemble
 from services.cli.evaluating import evaluate_job, show_evaluation, write_page
-from services.cli.results import Format, export_job
+from services.cli.results import Format
 from services.cli.scoring import check_ended_well
+from services.cli.session import Session
 from services.cli.show import duration, remark, stdout
-from services.cli.training import holdout_figures, show_holdout, train_ensemble
+from services.cli.training import show_holdout
 from services.ingest import IngestRequest
 from shared import ensemble_file
 from shared.domain.errors import BadInputError
@@ -40,7 +40,7 @@ def demo(
         if not needed.exists():
             raise BadInputError(str(needed), "there is no such file", remedy="run the demo in a checkout of Shelver")
     session: Session = context.obj
-    session = Session(session.settings.in_home(output / "home"))
+    session = Session(session.settings.in_home(output / "home"), session.place_of)
     resolved = ensemble_file.load(ensemble)
     with session.exclusive():
         categories = data / "category_names.csv"

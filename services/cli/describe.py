@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from services.cli.app import AsJson, Session, app
+from services.cli.app import AsJson, app
 from services.cli.files import check_target, whole
+from services.cli.session import Session
 from services.cli.show import as_json, duration, facts, progress, stdout, table
 
 if TYPE_CHECKING:  # they load Pillow, which `shelver --help` does without

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from services.cli.app import AsJson, Session, app
+from services.cli.app import AsJson, app
+from services.cli.session import Session
 from services.cli.show import as_json, facts, stdout, table
 from services.cli.training import show_ensemble
 from shared import ensemble_file

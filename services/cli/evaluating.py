@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.app import AsJson, Session, app
+from services.cli.app import AsJson, app
+from services.cli.driving import check_ended
 from services.cli.files import check_target, whole
-from services.cli.results import check_ended
+from services.cli.session import Session
 from services.cli.show import as_json, stdout, table
 from shared import labels as label_files
 from shared.domain.records import Job

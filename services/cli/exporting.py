@@ -6,8 +6,8 @@ import sys
 from importlib import util
 from pathlib import Path
 
-from services.cli.app import Session
 from services.cli.files import check_target, whole
+from services.cli.session import Session
 from shared import wiring
 from shared.domain.errors import BadInputError, FailedError
 from shared.domain.records import Run

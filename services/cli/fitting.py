@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.app import AsJson, Session, app
+from services.cli.app import AsJson, app
 from services.cli.comparing import chosen_combination, find_version
+from services.cli.session import Session
 from services.cli.show import as_json, stdout, table
 from shared import ensemble_versions
 from shared.domain.fits import DECISIONS, Fit

@@ -4,13 +4,19 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from services.cli.app import Session
-from services.cli.catalog import read_source
-from services.cli.driving import cancel_job, job_facts, run_job, watch_job
+from services.cli.driving import (
+    cancel_job,
+    export_job,
+    holdout_figures,
+    job_facts,
+    read_source,
+    run_job,
+    train_ensemble,
+    watch_job,
+)
 from services.cli.place import Facts
-from services.cli.results import export_job
-from services.cli.runs import find
-from services.cli.training import holdout_figures, train_ensemble
+from services.cli.run_names import find
+from services.cli.session import Session
 from services.ingest import IngestRequest
 from shared import removal, run_log, training_requests, wiring
 from shared.domain.ensemble import Ensemble

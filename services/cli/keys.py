@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from services.cli.app import AsJson, Session, app
+from services.cli.app import AsJson, app
+from services.cli.session import Session
 from services.cli.show import as_json, remark, stdout, table
 
 keys = typer.Typer(invoke_without_command=True)

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from services.cli import planning
-from services.cli.app import AsJson, Session, app
+from services.cli.app import AsJson, app
 from services.cli.measuring import Measured
+from services.cli.session import Session
 from services.cli.show import as_json, facts, remark, stdout, table
 from shared import ensemble_file
 from shared.domain.ensemble import Ensemble, from_plain

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from services.cli.app import AsJson, Session, app
+from services.cli.app import AsJson, app
+from services.cli.session import Session
 from services.cli.show import as_json, stdout, table
 from shared import dumps, pretrained, wiring
 from shared.domain.errors import BadInputError, FailedError

@@ -6,15 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from services.cli.app import AsJson, Session, app
-from services.cli.files import whole
+from services.cli.app import AsJson, app
+from services.cli.session import Session
 from services.cli.show import as_json, duration, stdout, table
-from shared import exports
-from shared.domain import states
-from shared.domain.ensemble import from_plain
 from shared.domain.errors import BadInputError
-from shared.domain.records import EnsembleVersion, Job
-from shared.packs import read_manifest, read_taxonomy
 
 _BEST = 5  # categories that people are shown
 
@@ -50,39 +45,6 @@ def export(
     count = session.place.export(job, output, format.value, combination, fill)
     if str(output) != "-":
         stdout.print(f"{count:,} rows in {output}", markup=False)
-
-
-def export_job(
-    session: Session, job: Job, output: Path, form: str, combination: str | None = None, fill: int | None = None
-) -> int:
-    """Write the file and return its number of rows; it appears whole or not at all."""
-    if fill is None:
-        check_ended(job)
-    stores = session.stores
-    version = stores.runs.version(job.ensemble, job.version)
-    taxonomy = read_taxonomy(stores.objects, version.dataset)
-    name = _known_combination(version, combination)
-    if fill is not None and fill not in taxonomy.category_ids:
-        raise BadInputError("--fill", f"category {fill} is not in the category table", remedy="name one of its ids")
-    manifest = read_manifest(stores.objects, job.dataset)
-    found = exports.answers(stores.objects, stores.jobs, manifest, job, name, fill)
-    with whole(output) as file:
-        return exports.write(found, name, taxonomy, form, file, version)
-
-
-def check_ended(job: Job) -> None:
-    """Raise BadInputError for a job that still runs."""
-    if job.state in states.UNFINISHED:
-        remedy = "run the same `shelver score` to its end first"
-        raise BadInputError(f"job {job.id}", f"it is {job.state}: not every product has its answer", remedy=remedy)
-
-
-def _known_combination(version: EnsembleVersion, asked: str | None) -> str:
-    ensemble = from_plain(version.document)
-    if asked is not None and asked not in ensemble.combinations:
-        known = ", ".join(ensemble.combinations)
-        raise BadInputError("--combination", f"'{asked}' is not in the ensemble", remedy=f"it has {known}")
-    return asked or ensemble.default_combination
 
 
 @app.command()

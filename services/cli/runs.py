@@ -1,17 +1,18 @@
 """The verb runs: every training of a member, and one of them in full."""
 
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from services.cli.app import AsJson, Session, app
+from services.cli.app import AsJson, app
 from services.cli.curves import curves
 from services.cli.exporting import check_file, export_run
+from services.cli.session import Session
 from services.cli.show import as_json, duration, facts, stdout, table
-from shared.domain.errors import BadInputError, NotFoundError
+from shared.domain.errors import BadInputError
 from shared.domain.intervals import Accuracy
 from shared.domain.records import Run
 from shared.run_log import Line, RunLog
@@ -65,23 +66,6 @@ def _export(session: Session, run: str | None, file: Path, *, json: bool) -> Non
         as_json({"run": row.id, "file": str(file), "bytes": size})
     else:
         stdout.print(f"{file} has member {row.member} of run {row.id}: {size / 1e6:,.1f} MB", markup=False)
-
-
-def find(known: Collection[str], trainings: Iterable[Mapping[str, str]], name: str) -> str:
-    """The run of an id, of the start of one, or the newest training's member of that name.
-
-    `trainings`: member -> run, the newest first. Raises NotFoundError, and BadInputError where several are meant.
-    """
-    if name in known:
-        return name
-    member = next((runs[name] for runs in trainings if name in runs), "")
-    meant = {run for run in known if run.startswith(name) or run == member}
-    if not meant:
-        raise NotFoundError(f"there is no run '{name}'; see `shelver runs`")
-    if len(meant) > 1:
-        several = ", ".join(sorted(meant)[:3]) + (" and more" if len(meant) > 3 else "")
-        raise BadInputError(f"run '{name}'", f"it may be {several}", remedy="give more of the id")
-    return meant.pop()
 
 
 def _show_all(found: Sequence[Line], *, json: bool) -> None:

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from services.cli.app import AsJson, Session, app
+from services.cli.app import AsJson, app
+from services.cli.session import Session
 from services.cli.show import as_json, facts, remark, stdout, table
 from shared.domain import states
 from shared.domain.errors import BadInputError, FailedError, NotFoundError

@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 from prometheus_client import CollectorRegistry
 
-from services.cli.app import Session, app
+from services.cli.app import app
+from services.cli.session import Session
 from services.cli.show import remark
 from services.dispatcher.service import Service as Dispatcher
 from services.launcher.service import Service as Launcher

@@ -11,7 +11,7 @@ from services.cli.client import Client
 from services.cli.downloads import download
 from services.cli.files import whole
 from services.cli.place import Facts
-from services.cli.runs import find
+from services.cli.run_names import find
 from services.cli.show import remark
 from shared import run_log
 from shared.domain import states

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Sequence
 from importlib import util
 from json import dumps as render_json
 from json import loads as parse_json
@@ -12,14 +11,13 @@ from typing import Annotated, Any
 import typer
 
 from services import launcher as launcher_service
-from services.cli.app import AsJson, Session, app
-from services.cli.following import training_reporter
-from services.cli.show import as_json, facts, progress, remark, stdout, table
-from shared import ensemble_file, layout, wiring
+from services.cli.app import AsJson, app
+from services.cli.session import Session
+from services.cli.show import as_json, facts, remark, stdout, table
+from shared import ensemble_file
 from shared.domain.ensemble import Ensemble, Split
 from shared.domain.errors import BadInputError, FailedError
 from shared.domain.intervals import Accuracy
-from shared.domain.records import EnsembleVersion
 
 _LOW_SHARE = 0.5  # below it a warm start says little
 
@@ -148,12 +146,6 @@ def train(
         stdout.print(f"ensemble {ensemble.name}@{found['version']} is ready and current", markup=False)
 
 
-def holdout_figures(session: Session, version: EnsembleVersion) -> dict[str, Any]:
-    """Per member what its run measured on its holdout: per image and per product, all, seen and new ones."""
-    files = {member: layout.run_file(run, "metrics.json") for member, run in version.runs.items()}
-    return {member: parse_json(session.stores.objects.read(key))["holdout"] for member, key in files.items()}
-
-
 def show_holdout(figures: dict[str, Any]) -> None:
     """Accuracy on products that were not trained on; `seen`: they share an image with one that was."""
     table(
@@ -170,14 +162,3 @@ def show_holdout(figures: dict[str, Any]) -> None:
         ],
         empty="nothing was held out",
     )
-
-
-def train_ensemble(
-    session: Session, ensemble: Ensemble, dataset: str, members: Sequence[str] | None = None
-) -> EnsembleVersion | None:
-    """Train with a progress line."""
-    with progress(f"train {ensemble.name}") as update:
-        report = training_reporter(update)
-        return launcher_service.train(
-            session.stores, wiring.launcher(session.settings), session.settings, ensemble, dataset, members, report
-        )

@@ -9,8 +9,9 @@ import typer
 from rich.markup import escape
 
 from services.cli import garbage
-from services.cli.app import AsJson, Session, app
+from services.cli.app import AsJson, app
 from services.cli.diagnosis import diagnose
+from services.cli.session import Session
 from services.cli.show import as_json, stdout, table
 from shared.retention import Garbage
 
