@@ -134,7 +134,7 @@ def test_every_panel_and_rule_is_evaluated_on_it(shop: Installation) -> None:
             shop.wait(shown, "every panel shows something")
         assert empty == set()
         shop.export(job)
-        assert all(one["value"][1] == "1" for one in prometheus.query("up")), prometheus.query("up")
+        prometheus.wait(lambda: all(one["value"][1] == "1" for one in prometheus.query("up")), "every pod answers")
         prometheus.wait(lambda: evaluated(prometheus) == set(rules()), "every rule is evaluated")
     shop.trained(training)
 
