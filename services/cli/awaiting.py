@@ -44,7 +44,8 @@ def await_ingest(client: Client, ingest: View) -> None:
 
 
 def await_training(client: Client, ensemble: Ensemble, training: View) -> View:
-    """Follow a training of members of the ensemble until it is complete. Raises FailedError with what ended it."""
+    """Follow a training of members of the ensemble until it is complete. Raises BadInputError or FailedError with what
+    ended it otherwise."""
     epochs = {name: member.epochs for name, member in ensemble.members.items()}
     skipped = tuple(member for member, run in training["runs"].items() if run["state"] == "complete")
     what = f"training {training['id']}"
@@ -61,6 +62,8 @@ def await_training(client: Client, ensemble: Ensemble, training: View) -> View:
             report(progress_among(states, epochs, told or {}, skipped))
             time.sleep(_LOOK_SECONDS)
             training = client.get("trainings", training["id"])
+    if training.get("bad_input"):  # a gateway of before does not tell
+        raise BadInputError(what, training["reason"])
     if training["state"] != "complete":
         why = f": {training['reason']}" if training["reason"] else ""
         raise FailedError(f"{what} is {training['state']}{why}; the same `shelver train` tries it again")

@@ -47,6 +47,7 @@ class TrainingView(Model):
     dataset: str
     state: str
     reason: str = Field(description="Why it failed; empty while it did not")
+    bad_input: bool = Field(description="It failed for what was asked, or what its dataset holds: mend that first")
     version: str = Field(description="Of the ensemble, once it is complete")
     runs: dict[str, TrainingRun] = Field(description="By member")
     created: float
@@ -110,7 +111,7 @@ def router(context: Context) -> APIRouter:
 
 
 def _view(stores: Stores, row: Training) -> TrainingView:
-    fields = ("id", "ensemble", "dataset", "state", "reason", "version", "created")
+    fields = ("id", "ensemble", "dataset", "state", "reason", "bad_input", "version", "created")
     return TrainingView(
         **{name: getattr(row, name) for name in fields},
         runs={member: _run(stores, run) for member, run in row.runs.items()},

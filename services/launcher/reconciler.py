@@ -12,6 +12,8 @@ from shared.domain.records import Run, Training
 from shared.domain.runs import LatestCheckpoints
 from shared.ports import Clock, Launched, Launcher, Objects, Runs
 
+_BAD_INPUT = 2  # the exit code by which a trainer says so
+
 
 @dataclass(frozen=True, slots=True)
 class Reconciler:
@@ -100,6 +102,8 @@ class Reconciler:
         last_line = (process.log_tail.splitlines() or ["it said nothing"])[-1]
         if process.state == "preempted":
             return rules.preempt(run, process.reason or last_line, self._checkpoints(run))
+        if process.exit_code == _BAD_INPUT:
+            return rules.fail(run, last_line, bad_input=True)
         return rules.fail(run, process.reason or f"exit code {process.exit_code}: {last_line}")
 
     def _start(self, run: Run, dataset: str) -> Run:

@@ -15,7 +15,7 @@ from services.launcher.observations import Observations
 from services.launcher.reconciler import Reconciler
 from shared import logs, wiring
 from shared.domain import runs as rules
-from shared.domain.errors import NewerSchemaError, ShelverError, StoreUnavailableError
+from shared.domain.errors import BadInputError, NewerSchemaError, ShelverError, StoreUnavailableError
 from shared.domain.records import Run, Training
 from shared.leadership import LAUNCHER, Leadership
 from shared.ports import Clock, Launched, Launcher, Stores
@@ -132,7 +132,8 @@ class Service:
             log.warning("training %s is left to a newer Shelver: %s", training.id, error)
         except ShelverError as error:
             log.warning("training %s failed: %s", training.id, error)
-            self._stores.runs.swap_training(training, rules.fail_training(training, str(error)))
+            failed = rules.fail_training(training, str(error), bad_input=isinstance(error, BadInputError))
+            self._stores.runs.swap_training(training, failed)
 
     def _prepare(self, training: Training) -> None:
         """Write what its runs need, when it is first seen."""

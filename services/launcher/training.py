@@ -17,8 +17,6 @@ from shared.split_tables import count_parts, ensure_tables
 from shared.training_progress import TrainingProgress, progress_of
 from shared.training_requests import definitions, request, trainable, wanted_by_others
 
-_BAD_INPUT = 2  # the exit code by which a trainer says so
-
 
 def train(
     stores: Stores,
@@ -80,7 +78,8 @@ def fail(runs: Runs, reconciler: Reconciler, training: Training, rows: Mapping[s
     """End a training for the sake of one of its runs; what else of it runs, and no other wants, is given back."""
     wanted = wanted_by_others(runs, training)
     reconciler.stop({member: run for member, run in rows.items() if run.id not in wanted})
-    runs.swap_training(training, rules.fail_training(training, f"{failed.member}: {failed.reason or failed.state}"))
+    reason = f"{failed.member}: {failed.reason or failed.state}"
+    runs.swap_training(training, rules.fail_training(training, reason, bad_input=failed.bad_input))
 
 
 def complete(stores: Stores, training: Training, now: float) -> EnsembleVersion | None:
@@ -110,8 +109,8 @@ def complete(stores: Stores, training: Training, now: float) -> EnsembleVersion 
 
 
 def _error(failed: Run, reconciler: Reconciler) -> BadInputError | FailedError:
+    if failed.bad_input:
+        return BadInputError(f"member {failed.member} (run {failed.id})", failed.reason)
     process = reconciler.last_process(failed)
-    if process.exit_code == _BAD_INPUT:
-        return BadInputError(f"member {failed.member} (run {failed.id})", process.log_tail.splitlines()[-1])
     last_lines = f"; its last lines:\n{process.log_tail}" if process.log_tail else ""
     return FailedError(f"member {failed.member} (run {failed.id}) is {failed.state}: {failed.reason}{last_lines}")

@@ -107,6 +107,7 @@ class Run(Record):
     generation: int = 0
     attempt: int = 0
     reason: str = ""
+    bad_input: bool = False  # it failed for what its member asks or its dataset holds
     created: float = 0.0
     ended: float = 0.0  # when it was last complete or failed; 0 while it never was
 
@@ -125,6 +126,7 @@ class Training(Record):
     generation: int = 0
     version: str = ""
     reason: str = ""
+    bad_input: bool = False  # it failed for what was asked, or what its dataset holds
     created: float = 0.0
 
 

@@ -52,7 +52,7 @@ def remark(run: Run, reason: str) -> Run:
 
 def complete(run: Run) -> Run:
     """Its manifest is there."""
-    return _next(run, (*OPEN, "failed", "cancelled"), "completing", state="complete", reason="")
+    return _next(run, (*OPEN, "failed", "cancelled"), "completing", state="complete", reason="", bad_input=False)
 
 
 def preempt(run: Run, reason: str, checkpoints: LatestCheckpoints) -> Run:
@@ -63,9 +63,9 @@ def preempt(run: Run, reason: str, checkpoints: LatestCheckpoints) -> Run:
     return _next(run, ("running",), "preempting", state="pending", reason=reason)
 
 
-def fail(run: Run, reason: str) -> Run:
+def fail(run: Run, reason: str, *, bad_input: bool = False) -> Run:
     """It cannot go on without a person."""
-    return _next(run, OPEN, "failing", state="failed", reason=reason)
+    return _next(run, OPEN, "failing", state="failed", reason=reason, bad_input=bad_input)
 
 
 def cancel(run: Run) -> Run:
@@ -75,7 +75,8 @@ def cancel(run: Run) -> Run:
 
 def retry(run: Run) -> Run:
     """A person wants it again."""
-    return _next(run, ("failed", "cancelled"), "retrying", state="waiting" if run.parent else "pending", reason="")
+    state = "waiting" if run.parent else "pending"
+    return _next(run, ("failed", "cancelled"), "retrying", state=state, reason="", bad_input=False)
 
 
 def discard(run: Run) -> Run:
@@ -93,9 +94,9 @@ def complete_training(training: Training, version: str) -> Training:
     return _next(training, ("running",), "completing", state="complete", version=version)
 
 
-def fail_training(training: Training, reason: str) -> Training:
+def fail_training(training: Training, reason: str, *, bad_input: bool = False) -> Training:
     """One of its runs failed."""
-    return _next(training, ("running",), "failing", state="failed", reason=reason)
+    return _next(training, ("running",), "failing", state="failed", reason=reason, bad_input=bad_input)
 
 
 def cancel_training(training: Training) -> Training:
@@ -105,7 +106,8 @@ def cancel_training(training: Training) -> Training:
 
 def resume_training(training: Training) -> Training:
     """A person asked for it again: what is complete stays so."""
-    return _next(training, ("complete", "failed", "cancelled"), "resuming", state="running", reason="")
+    ended = ("complete", "failed", "cancelled")
+    return _next(training, ended, "resuming", state="running", reason="", bad_input=False)
 
 
 def failure(runs: Mapping[str, Run]) -> Run | None:

@@ -101,6 +101,11 @@ def test_from_a_dump_to_a_submission(
     assert str(spoiled) in err.splitlines()[-1]
     assert "the last document is truncated" in err.splitlines()[-1]
 
+    impossible = tmp_path / "impossible.yaml"
+    impossible.write_text(shop.ensemble_file.read_text().replace("epochs: 2", "epochs: 2\n  trains: [layer9]"))
+    code, _, err = shell("train", impossible, "--dataset", "train")
+    assert (code, "it has no module 'layer9'; name modules as timm does" in err.splitlines()[-1]) == (2, True)
+
     train = ("train", shop.ensemble_file, "--dataset", "train")
     code, out, err = shell(*train)
     assert code == 0, err

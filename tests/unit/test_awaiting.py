@@ -67,6 +67,12 @@ def test_a_training_shows_the_member_that_runs(capsys: pytest.CaptureFixture[str
     ]
 
 
+def test_a_training_of_bad_input_is_bad_input_here_too() -> None:
+    end = training("failed", "failed", "pending", reason="first: there is no module 'layer9'", bad_input=True)
+    with pytest.raises(BadInputError, match=r"training t1: first: there is no module 'layer9'$"):
+        awaiting.await_training(client(end), ENSEMBLE, training("running", "pending", "pending"))
+
+
 @pytest.mark.parametrize(
     ("end", "words"),
     [

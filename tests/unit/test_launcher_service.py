@@ -66,6 +66,26 @@ def test_a_preempted_run_goes_on_and_a_failed_one_fails_its_training_alone(house
     )
 
 
+def test_what_a_trainer_calls_bad_input_is_said_of_run_and_training_until_it_is_tried_again(house: House) -> None:
+    training = house.ask()
+    house.service.step()
+    (name,) = house.processes.running("train-")
+    house.processes.end(name, "failed", 2, "line\nmember first: there is no module 'layer9'; name modules")
+    house.service.step()
+    why = "member first: there is no module 'layer9'; name modules"
+    failed = next(run for run in house.stores.runs.runs() if rules.process_name(run) == name)
+    assert (failed.state, failed.reason, failed.bad_input) == ("failed", why, True)
+    row = house.stores.runs.training(training.id)
+    assert (row.state, row.reason, row.bad_input) == ("failed", f"{failed.member}: {why}", True)
+    training_requests.retry(house.stores, training.id)
+    house.service.step()
+    (name,) = house.processes.running("train-")
+    assert not house.stores.runs.training(training.id).bad_input
+    house.processes.end(name, "failed", 1, "out of luck")
+    house.service.step()
+    assert not house.stores.runs.training(training.id).bad_input
+
+
 def test_a_cancelled_training_loses_its_processes_and_what_others_want_goes_on(house: House) -> None:
     one, other = house.ask(), house.ask("other", "lonely")
     house.restarted(concurrent_runs=9).step()
