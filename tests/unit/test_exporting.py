@@ -1,3 +1,4 @@
+import io
 import json
 import subprocess
 import sys
@@ -16,13 +17,15 @@ import torch
 from shared import layout, run_files
 from shared.adapters.directory import DirectoryObjects
 from shared.domain import views
-from shared.domain.ensemble import Input
+from shared.domain.ensemble import Head, Input
 from shared.domain.errors import BadInputError
+from shared.domain.product_images import Joint
 from shared.packs import Manifest, read_taxonomy
 from tests.tiny_member import MEMBER
 from workers.vision.checkpoint import put_tensors
 from workers.vision.exporting import describe, export
 from workers.vision.forward import logits
+from workers.vision.joint import Running, joint_logits
 from workers.vision.model import build, load_member
 
 Float32 = npt.NDArray[np.float32]
@@ -103,6 +106,49 @@ def test_torch_export_answers_as_we_do_where_shelver_is_not(
     with np.load(found) as answers:
         assert_ours(objects, pictures, list(answers.values()))
     assert_whole(json.loads(said))
+
+
+@pytest.mark.parametrize(
+    ("joint", "head", "edge"),
+    [
+        (Joint(kind="tiled"), Head(), 16),
+        (Joint(kind="fused", most=3), Head(kind="average", hidden=5), 32),
+        (Joint(kind="fused", by="maximum", most=2), Head(kind="max"), 32),
+    ],
+    ids=["tiled", "gated", "maximum"],
+)
+def test_a_joint_member_answers_for_products_as_we_do(
+    objects: DirectoryObjects, joint: Joint, head: Head, edge: int
+) -> None:
+    torch.manual_seed(4)
+    weights = build("test_resnet", 3, 32, head, joint).state_dict()
+    put_tensors(objects, layout.run_file(RUN, "weights.safetensors"), weights)
+    taxonomy = read_taxonomy(objects, "tiny").fingerprint
+    member = replace(MEMBER, input=GIVEN, head=head, joint=joint)
+    run_files.put_member(objects, RUN, member, classes=3, taxonomy=taxonomy)
+    noise = np.random.default_rng(2)
+    images = np.array([1, joint.most, 2], np.int64)
+    given = noise.integers(0, 256, (3, joint.most, 3, edge, edge)).astype(np.float32)
+    loaded = load_member(objects, RUN, torch.device("cpu"))
+    running = Running(loaded.module, joint, loaded.input, torch.device("cpu"), "float32")
+    known = [torch.from_numpy(of[:count]).byte().permute(0, 2, 3, 1) for of, count in zip(given, images, strict=True)]
+    product = np.repeat(np.arange(3), images)
+    (expected,) = joint_logits(running, [one for of in known for one in of], product, [views.parse("plain")])
+
+    onnx = onnxruntime.InferenceSession(export(objects, RUN, "tiny", "onnx"))
+    assert [(one.name, one.shape) for one in onnx.get_inputs()] == [
+        ("pictures", ["n", joint.most, 3, edge, edge]),
+        ("images", ["n"]),
+    ]
+    described = json.loads(onnx.get_modelmeta().custom_metadata_map["shelver.json"])
+    assert described["input"]["shape"] == ["n", joint.most, 3, edge, edge]
+    assert described["images"] == {"name": "images", "shape": ["n"], "dtype": "int64", "range": [1, joint.most]}
+    pt2 = torch.export.load(io.BytesIO(export(objects, RUN, "tiny", "pt2"))).module()
+    for rows in (slice(0, 3), slice(1, 2)):
+        by_onnx = onnx.run(["logits"], {"pictures": given[rows], "images": images[rows]})[0]
+        by_torch = pt2(torch.from_numpy(given[rows]), torch.from_numpy(images[rows])).detach().numpy()
+        for answers in (by_onnx, by_torch):
+            np.testing.assert_allclose(answers, expected[rows].numpy(), rtol=0, atol=1e-4)
 
 
 def test_a_multilabel_member_says_what_it_has_learnt(objects: DirectoryObjects) -> None:
