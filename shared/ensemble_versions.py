@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from shared import layout
 from shared.domain.digests import digest
@@ -10,7 +11,7 @@ from shared.domain.fits import Fit
 from shared.domain.records import EnsembleVersion
 from shared.domain.taxonomy import Taxonomy
 from shared.packs import Manifest
-from shared.ports import Stores
+from shared.ports import Runs, Stores
 from shared.run_files import to_yaml
 
 
@@ -51,6 +52,27 @@ def with_fit(
     """The version of the same runs whose `combination` is fitted so; fits of other combinations stay."""
     fits = {**version.fits, combination: fit.plain()}
     return _store(stores, replace(version, fits=fits, created=now), move_current)
+
+
+def summary(runs: Runs, version: EnsembleVersion) -> dict[str, Any]:
+    """A version without its file and its fits, which have numbers for each category; lists of versions have this."""
+    document = version.document
+    return {
+        "name": version.name,
+        "version": version.version,
+        "current": runs.current(version.name) == version.version,
+        "dataset": version.dataset,
+        "dataset_fingerprint": version.dataset_fingerprint,
+        "taxonomy": version.taxonomy,
+        "runs": dict(version.runs),
+        "combinations": {name: list(members) for name, members in document["combinations"].items()},
+        "image_duplicates": document["image_duplicates"],
+        "product_duplicates": document["product_duplicates"],
+        "duplicate_table": version.duplicate_table,
+        "fitted": list(version.fits),
+        "imported": version.imported,
+        "created": version.created,
+    }
 
 
 def _store(stores: Stores, version: EnsembleVersion, move_current: bool) -> EnsembleVersion:

@@ -30,11 +30,21 @@ def every(context: typer.Context, json: AsJson = False) -> None:
     session: Session = context.obj
     found = session.place.versions()
     if json:
-        as_json([version.plain() | {"current": current} for version, current in found])
+        as_json(found)
         return
     table(
-        ["ensemble", "version", "current", "members", "dataset"],
-        [[v.name, v.version, "yes" if current else "", len(v.runs), v.dataset] for v, current in found],
+        ["ensemble", "version", "current", "members", "fitted", "dataset"],
+        [
+            [
+                v["name"],
+                v["version"],
+                "yes" if v["current"] else "",
+                len(v["runs"]),
+                ", ".join(v["fitted"]),
+                v["dataset"],
+            ]
+            for v in found
+        ],
         empty="no ensembles yet; `shelver train` makes one",
     )
 

@@ -18,7 +18,7 @@ from services.cli.place import Facts
 from services.cli.run_names import find
 from services.cli.session import Session
 from services.ingest import IngestRequest
-from shared import removal, run_log, training_requests, wiring
+from shared import ensemble_versions, removal, run_log, training_requests, wiring
 from shared.domain.ensemble import Ensemble
 from shared.domain.records import Dataset, EnsembleVersion, Run
 from shared.dumps import FileDump
@@ -78,9 +78,9 @@ class Here:
         self._remark_if_idle([row])
         return row, run_log.read(self._stores.objects, row.id)
 
-    def versions(self) -> list[tuple[EnsembleVersion, bool]]:
+    def versions(self) -> list[Facts]:
         """See `Place`."""
-        return [(version, self._is_current(version)) for version in self._stores.runs.versions()]
+        return [ensemble_versions.summary(self._stores.runs, version) for version in self._stores.runs.versions()]
 
     def version(self, name: str) -> tuple[EnsembleVersion, bool]:
         """See `Place`."""

@@ -34,8 +34,8 @@ class Place(Protocol):
     def run(self, name: str) -> tuple[Run, RunLog]:
         """A run by its id, the start of one, or the newest training's member of that name, and what it logged."""
 
-    def versions(self) -> list[tuple[EnsembleVersion, bool]]:
-        """All ensemble versions, oldest first, and whether each is the current one."""
+    def versions(self) -> list[Facts]:
+        """All ensemble versions, oldest first, each as `ensemble_versions.summary` has it."""
 
     def version(self, name: str) -> tuple[EnsembleVersion, bool]:
         """NAME's current version or NAME@VERSION, and whether it is the current one."""

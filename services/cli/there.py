@@ -81,9 +81,10 @@ class There:
         lines = run_log.lines_of(self._client.text("runs", run, "log"), run)
         return Run.from_plain(row), RunLog(lines, row["metrics"] or {}, row["card"] or {}, row["progress"] or {})
 
-    def versions(self) -> list[tuple[EnsembleVersion, bool]]:
+    def versions(self) -> list[Facts]:
         """See `Place`."""
-        return [_version(one) for one in self._client.get("ensembles")["ensembles"]]
+        found = self._client.get("ensembles")["ensembles"]
+        return [{**one, "fitted": one.get("fitted", [])} for one in found]  # a gateway of before does not tell
 
     def version(self, name: str) -> tuple[EnsembleVersion, bool]:
         """See `Place`."""

@@ -11,6 +11,7 @@ from services.gateway.context import Context
 from services.gateway.models import Model
 from services.gateway.problems import answers
 from services.gateway.trainings import FILE_EXAMPLE
+from shared import ensemble_versions
 from shared.domain.records import EnsembleVersion
 from shared.dumps import locate
 from shared.ensemble_file import architectures, parse
@@ -43,8 +44,8 @@ class CurrentRequest(Model):
     version: str = Field(pattern=r"^[0-9a-f]{1,64}$")
 
 
-class VersionView(Model):
-    """An immutable ensemble version."""
+class VersionSummary(Model):
+    """An ensemble version in a list."""
 
     name: str
     version: str
@@ -56,17 +57,23 @@ class VersionView(Model):
     combinations: dict[str, list[str]]
     image_duplicates: str
     product_duplicates: str
-    document: dict[str, Any] = Field(description="The resolved ensemble file")
     duplicate_table: str = Field(description="Its key in the object store; empty without one")
-    fits: dict[str, Any] = Field(description="What was fitted on held-out products")
+    fitted: list[str] = Field(description="Combinations that have a fit")
     imported: bool
     created: float
+
+
+class VersionView(VersionSummary):
+    """An immutable ensemble version."""
+
+    document: dict[str, Any] = Field(description="The resolved ensemble file")
+    fits: dict[str, Any] = Field(description="What was fitted on held-out products, by combination")
 
 
 class VersionList(Model):
     """Versions, oldest first."""
 
-    ensembles: list[VersionView]
+    ensembles: list[VersionSummary]
 
 
 def router(context: Context) -> APIRouter:
@@ -96,8 +103,10 @@ def router(context: Context) -> APIRouter:
 
     @routes.get("", dependencies=[reads], responses=answers())
     def list_versions() -> VersionList:
-        """All versions of all ensembles."""
-        return VersionList(ensembles=[_view(runs, version) for version in runs.versions()])
+        """All versions of all ensembles, without their files and fits."""
+        return VersionList(
+            ensembles=[VersionSummary(**ensemble_versions.summary(runs, version)) for version in runs.versions()]
+        )
 
     @routes.get("/{name}", dependencies=[reads], responses=answers(HTTPStatus.NOT_FOUND))
     def current_version(name: EnsembleName) -> VersionView:
@@ -119,15 +128,6 @@ def router(context: Context) -> APIRouter:
 
 
 def _view(runs: Runs, version: EnsembleVersion) -> VersionView:
-    fields = ("name", "version", "dataset", "dataset_fingerprint", "taxonomy", "duplicate_table", "imported", "created")
-    document: dict[str, Any] = dict(version.document)
     return VersionView(
-        **{name: getattr(version, name) for name in fields},
-        current=runs.current(version.name) == version.version,
-        runs=dict(version.runs),
-        document=document,
-        fits=dict(version.fits),
-        combinations={name: list(members) for name, members in document["combinations"].items()},
-        image_duplicates=document["image_duplicates"],
-        product_duplicates=document["product_duplicates"],
+        **ensemble_versions.summary(runs, version), document=dict(version.document), fits=dict(version.fits)
     )

@@ -87,6 +87,7 @@ def test_an_applied_fit_scores_and_decides(shell, shop: Shop, grocery, tmp_path)
     assert {row["source"] for row in rows if row["decision"] == "accept"} >= {"product duplicate"}
     code, out, _ = shell("--home", home, "ensembles", "show", "tiny")
     assert "fitted" in out
+    assert [one["fitted"] for one in json.loads(shell("--home", home, "ensembles", "--json")[1])] == [[], ["all"]]
     submission = tmp_path / "submission.csv"
     assert shell("--home", home, "export", job, "-o", submission)[0] == 0
     assert [(int(one["_id"]), one["decision"]) for one in csv.DictReader(submission.read_text().splitlines())] == [
@@ -94,8 +95,10 @@ def test_an_applied_fit_scores_and_decides(shell, shop: Shop, grocery, tmp_path)
     ]
     with gateway(home) as scene, scene.client("read", "local") as client:
         theirs = client.get(f"/v1/jobs/{job}/predictions", params={"format": "csv"}).content
+        (before, after) = client.get("/v1/ensembles").json()["ensembles"]
         one = client.get(f"/v1/jobs/{job}/predictions/{rows[0]['_id']}").json()["predictions"]["all"]
     assert theirs == submission.read_bytes()
+    assert (before["fitted"], after["fitted"]) == ([], ["all"])
     assert (one["decision"], one["decision_path"]) == (rows[0]["decision"], rows[0]["decision_path"])
 
     labels = grocery / "test_labels.csv"

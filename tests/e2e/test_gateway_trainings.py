@@ -125,6 +125,9 @@ def test_versions_are_imported_and_made_current(client, scene):
     assert client.post("/v1/ensembles", json=request).json() == imported
     assert client.get(f"/v1/ensembles/tiny/{imported['version']}").json() == imported
     assert client.get("/v1/ensembles/tiny").json()["version"] == version["version"]
+    assert client.get("/v1/ensembles").json()["ensembles"] == [
+        {name: value for name, value in one.items() if name not in ("document", "fits")} for one in (version, imported)
+    ]
     moved = client.put("/v1/ensembles/tiny/current", json={"version": imported["version"]}).json()
     assert (moved["version"], moved["current"]) == (imported["version"], True)
     back = client.put("/v1/ensembles/tiny/current", json={"version": version["version"]})
