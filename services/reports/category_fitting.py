@@ -12,7 +12,7 @@ from services.reports.fitted import Decided, Step
 from services.reports.holdout import Holdout, Mix, Part, Policy
 from services.reports.mixing import Mixing
 from shared.domain import fitting, intervals, means, predictions
-from shared.domain.fits import DECISIONS, SOURCES, Fit, Thresholds
+from shared.domain.fits import DECISIONS, SOURCES, Fit, Precisions, Thresholds
 
 _MODEL = SOURCES.index("model")
 
@@ -41,11 +41,14 @@ class CategoryFitter(Fitter):
         self._source = np.full(products, -1)
         shape = (FOLDS + 1, products, len(DECISIONS) - 1)
         self._probability, self._right = np.zeros(shape), np.zeros(shape, np.bool_)  # see `_answers`
+        self._told = np.zeros(products, np.bool_)  # bool[n], whose class duplicates alone decide
+        self._precisions: list[dict[str, Precisions]] = []  # by way and source
         self._thresholds: list[list[Thresholds]] = []  # by way and source
         self._right_before = np.zeros(products, np.bool_)  # bool[n], without any fit
         for part in self._parts():
             self.undecodable -= len(part.rows)
-            self._source[part.rows], _ = part.decided(policy)
+            self._source[part.rows], decided = part.decided(policy)
+            self._told[part.rows] = decided >= 0
             self._mixing.take(part, self._source[part.rows] == _MODEL)
         judged = self._source >= 0
         self._rests = np.stack([*(judged & (self.fold != fold) for fold in range(FOLDS)), judged])
@@ -76,6 +79,7 @@ class CategoryFitter(Fitter):
         return replace(
             self._mixing.fits[way],
             thresholds=dict(zip(SOURCES, self._thresholds[way], strict=True)),
+            precisions=self._precisions[way],
             accuracy=self._accuracy,
             products=int(self._rests[way].sum()),
         )
@@ -100,10 +104,24 @@ class CategoryFitter(Fitter):
             for way, fit in enumerate(fits):
                 self._probability[way, part.rows], self._right[way, part.rows] = answers[distinct.index(fit)]
             self._right_before[part.rows] = answers[0][1][:, 0]
+        self._precisions = [self._measured(way) for way in range(len(fits))]
         self._thresholds = [
             [self._thresholds_of(way, rest & (self._source == source)) for source in range(len(SOURCES))]
             for way, rest in enumerate(self._rests)
         ]
+
+    def _measured(self, way: int) -> dict[str, Precisions]:
+        """How often what duplicates decide is right, which is from here on how probable it is."""
+        found: dict[str, Precisions] = {}
+        for place, source in enumerate(SOURCES):
+            mine = self._told & (self._source == place)
+            known = mine & self._rests[way]
+            if known.any():
+                shares = np.round(self._right[way, known].mean(axis=0), predictions.DECIMALS)
+                self._probability[way, mine] = shares
+                category, second, first = shares.tolist()
+                found[source] = category, second, first
+        return found
 
     def _decided(self) -> Iterator[Decided]:
         for place, source in enumerate(SOURCES):

@@ -1,13 +1,15 @@
 """What a fit of one combination found, as an ensemble version holds it, and the decision on a prediction by it."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from shared.domain.errors import NewerSchemaError
+from shared.domain.predictions import DECIMALS
 from shared.domain.records import Prediction
 
 Float32 = npt.NDArray[np.float32]
@@ -24,7 +26,10 @@ LEVEL_OF = {"level 1": 0, "level 2": 1}
 Thresholds = tuple[float | None, float | None, float | None]
 """The lowest probability of all decisions but the last, in their order; None where no probability is high enough."""
 
-_SELDOM = ("label_thresholds", "rare_weights", "rare", "frequent_from", "powers", "biases")
+Precisions = tuple[float, float, float]
+"""Of what duplicates decide: the shares whose category, node of level 2 and node of level 1 are right."""
+
+_SELDOM = ("precisions", "label_thresholds", "rare_weights", "rare", "frequent_from", "powers", "biases")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,10 +47,13 @@ class Fit:
     frequent_from: int = 0  # images in training with which a category is not rare
     powers: Mapping[str, float] = field(default_factory=dict)  # of its members, see `stacking`; empty: a mean of them
     biases: tuple[float, ...] = ()  # of each category, beside powers; empty: none
+    precisions: Mapping[str, Precisions] = field(default_factory=dict)  # by source that decides alone; else 1
 
     def plain(self) -> dict[str, Any]:
         """JSON values from which `from_plain` makes an equal fit; what most fits lack is left out where it is empty."""
-        plain = asdict(self) | {"thresholds": {source: list(values) for source, values in self.thresholds.items()}}
+        by_source = {"thresholds": self.thresholds, "precisions": self.precisions}
+        lists = {name: {source: list(of) for source, of in values.items()} for name, values in by_source.items()}
+        plain = asdict(self) | lists
         for name in _SELDOM:
             if not plain[name]:
                 del plain[name]
@@ -90,8 +98,28 @@ def from_plain(plain: Mapping[str, Any]) -> Fit:
     thresholds: dict[str, Thresholds] = {}
     for source, (accept, second, first) in plain["thresholds"].items():
         thresholds[source] = (accept, second, first)
+    precisions: dict[str, Precisions] = {}
+    for source, (category, second, first) in plain.get("precisions", {}).items():
+        precisions[source] = (category, second, first)
     arrays = {name: tuple(plain.get(name, ())) for name in ("label_thresholds", "rare", "biases")}
-    return Fit(**{**plain, "thresholds": thresholds, **arrays})
+    return Fit(**{**plain, "thresholds": thresholds, "precisions": precisions, **arrays})
+
+
+def worth(fit: Fit, source: str, certain: Prediction) -> Prediction:
+    """What duplicates of this source decided, as probable as such answers were right; as if one other class had the
+    rest. Without a measure it stays certain."""
+    if source not in fit.precisions:
+        return certain
+    category, second, first = fit.precisions[source]
+    rest = 1 - category
+    return replace(
+        certain,
+        probability=category,
+        top=((certain.class_index, category),),
+        nodes=tuple((node, p) for (node, _), p in zip(certain.nodes, (first, second, category), strict=True)),
+        margin=round(max(category - rest, 0.0), DECIMALS),
+        entropy=round(-sum(p * math.log(p) for p in (category, rest) if p > 0), DECIMALS) + 0.0,
+    )
 
 
 def decide(fit: Fit, source: str, prediction: Prediction) -> str:

@@ -1,5 +1,6 @@
 import functools
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from shared.domain import duplicates, stacking, views
 from shared.domain import means as reference
 from shared.domain.ensemble import Mean, Means
-from shared.domain.fits import Fit, decide
+from shared.domain.fits import Fit, decide, worth
 from shared.domain.predictions import predict
 from tests.engine_parts import CLASSES, CPU, TAXONOMY, Rig, chunk, first_image, md5s, picture, random_picture
 from workers.vision.decode import DecodeLimits, UndecodableError, decode
@@ -147,7 +148,7 @@ def test_every_policy_and_mean_agrees_with_the_reference(images, power):
             assert bool(result.error) == (answer is None)
 
 
-THRESHOLDS = {"model": (0.6, 0.5, 0.2), "product duplicate": (0.999999, None, None)}
+THRESHOLDS = {"model": (0.6, 0.5, 0.2), "product duplicate": (0.95, 0.949999, None)}
 WEIGHTS = {"weights": {"a": 0.25, "b": 0.75}, "temperature": 1.7}
 APART = WEIGHTS | {
     "rare_weights": {"a": 0.9, "b": 0.1},
@@ -161,19 +162,23 @@ STACK = {"powers": {"a": 1.2, "b": 0.4}, "biases": tuple(np.linspace(-1, 1, CLAS
 def test_a_fit_mixes_and_decides_as_the_reference(power, of_members):
     mean = Mean(power=power)
     means = Means(views=mean, members=mean, images=mean)
-    fit = Fit(**of_members, thresholds=THRESHOLDS)
+    fit = Fit(**of_members, thresholds=THRESHOLDS, precisions={"product duplicate": (0.9, 0.95, 1.0)})
     plain = Rig(TABLE, "unique", "unique", skip_decided=False, means=means).products_of(chunk(PRODUCTS))
     rig = Rig(TABLE, "unique", "unique", skip_decided=False, means=means, fit=fit)
     found = rig.products_of(chunk(PRODUCTS))
     for result, unfitted, (answer, network) in zip(found, plain, oracle(rig, PRODUCTS), strict=True):
-        assert_equal(result.predictions.get("all"), answer)
+        if result.source == "product duplicate":
+            measured = worth(fit, result.source, unfitted.predictions["all"])
+            assert result.predictions["all"] == replace(measured, decision="level 2")
+        else:
+            assert_equal(result.predictions.get("all"), answer)
         assert_equal(result.model_only.get("all"), network)
         assert result.predictions.get("one") == unfitted.predictions.get("one")  # of which there is no fit
         for name, prediction in result.predictions.items():
             assert prediction.decision == (decide(fit, result.source, prediction) if name == "all" else "")
         assert not any(prediction.decision for prediction in result.model_only.values())
     decisions = {result.source: result.predictions["all"].decision for result in found}
-    assert decisions["product duplicate"] == "accept"
+    assert decisions["product duplicate"] == "level 2"
     assert decisions["image duplicate"] == "review"  # it has no thresholds
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,36 @@ def test_decisions_share_out_the_products_of_each_source(shelf: Shelf) -> None:
     assert accepted.right.share > 0.55
     level = next(one for one in shelf.fit(accuracy=0.97).decided if (one.source, one.decision) == ("model", "level 2"))
     assert (level.threshold, level.right.share) == (pytest.approx(1, abs=2e-6), 1.0)  # there is one node of level 2
+
+
+def test_what_duplicates_alone_decide_is_as_probable_as_it_was_right(shelf: Shelf) -> None:
+    index = shelf.index
+    labels = np.where(index.product_id % 10 == 0, 0, (index.product_id + 1) // 5 % 3)
+    shelf.label(labels)
+    shelf.say(**{member: np.random.default_rng(1).dirichlet([1.0] * 3, 400) for member in ("good", "noise")})
+    held = dict(zip(shelf.held.product_id.tolist(), shelf.held.class_index.tolist(), strict=True))
+    images = [
+        {tuple(md5) for md5 in index.image_md5[first:last].tolist()}
+        for first, last in pairwise(index.first_image.tolist())
+    ]
+    trained: dict[tuple[int, ...], set[int]] = {}
+    for product, label, of_product in zip(index.product_id.tolist(), labels.tolist(), images, strict=True):
+        for md5 in of_product if product not in held else ():
+            trained.setdefault(md5, set()).add(label)
+    right = []
+    for product, of_product in zip(index.product_id.tolist(), images, strict=True):
+        told = [trained.get(md5, set()) for md5 in of_product]
+        if product in held and all(len(one) == 1 for one in told) and len(set().union(*told)) == 1:
+            right.append(told[0] == {held[product]})
+    share = sum(right) / len(right)
+    assert 0 < share < 1
+
+    found = shelf.fit()
+
+    assert found.fit.precisions == {"image duplicate": (pytest.approx(share, abs=1e-7), 1.0, 1.0)}
+    mine = {one.decision: one for one in found.decided if one.source == "image duplicate"}
+    assert mine["accept"].threshold is None or mine["accept"].threshold < share
+    assert mine["level 2"].right.share == 1
 
 
 def test_nothing_of_a_fold_is_judged_by_a_fit_on_it(shelf: Shelf) -> None:

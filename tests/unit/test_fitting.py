@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from shared.domain import fits, fitting, intervals, means
 from shared.domain.errors import NewerSchemaError
-from shared.domain.fits import DECISIONS, Fit, decide
+from shared.domain.fits import DECISIONS, Fit, decide, worth
+from shared.domain.predictions import one_hot, predict
 from shared.domain.records import Prediction
+from tests.engine_parts import CLASSES, TAXONOMY
 
 images = st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=3), min_size=1, max_size=25)
 shares = st.sampled_from([0.0, 1e-6, 0.1, 0.3, 0.5, 0.9, 1.0])
@@ -140,10 +142,29 @@ def test_without_thresholds_nothing_is_decided_and_unknown_sources_are_for_revie
     assert decide(Fit(thresholds={"model": (0.5, None, None)}), "image duplicate", sure) == "review"
 
 
+@given(st.integers(0, 1000), st.integers(0, CLASSES - 1))
+def test_what_duplicates_decide_is_as_probable_as_one_other_class_leaves_it(right, class_index):
+    certain, share = one_hot(class_index, TAXONOMY), right / 1000
+    fit = Fit(precisions={"product duplicate": (share, 0.75, 0.875)})
+    assert worth(fit, "image duplicate", certain) == certain
+    assert worth(Fit(precisions={"product duplicate": (1.0, 1.0, 1.0)}), "product duplicate", certain) == certain
+    found = worth(fit, "product duplicate", certain)
+    assert (found.category_id, found.top) == (certain.category_id, ((class_index, share),))
+    assert [node for node, _ in found.nodes] == [node for node, _ in certain.nodes]
+    assert [probability for _, probability in found.nodes] == [0.875, 0.75, share]
+    if share >= 0.5:
+        answers = np.zeros((1, CLASSES))
+        answers[0, class_index], answers[0, class_index - 1] = share, 1 - share
+        (expected,) = predict(answers, TAXONOMY, 1)
+        assert (found.probability, found.margin, found.entropy) == pytest.approx(
+            (expected.probability, expected.margin, expected.entropy), abs=2e-7
+        )
+
+
 def test_a_fit_survives_being_stored():
     fit = Fit(weights={"a": 0.25, "b": 0.75}, temperature=2.0, thresholds={"model": (0.5, None, 0.1)}, products=3)
     apart = replace(fit, rare_weights={"a": 1.0, "b": 0.0}, rare=(True, False), frequent_from=7)
-    stack = Fit(powers={"a": 1.2, "b": 0.0}, biases=(0.5, -0.25))
+    stack = Fit(powers={"a": 1.2, "b": 0.0}, biases=(0.5, -0.25), precisions={"image duplicate": (0.9, 0.95, 1.0)})
     for one in (fit, apart, stack):
         assert fits.from_plain(one.plain()) == one
         assert fits.from_plain(yaml.safe_load(yaml.safe_dump(json.loads(json.dumps(one.plain()))))) == one

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 
 from shared.domain.duplicates import DECIDED_BY_IMAGES
-from shared.domain.fits import Fit, decide
+from shared.domain.fits import Fit, decide, worth
 from shared.domain.records import Prediction
 from shared.domain.taxonomy import Taxonomy
 from workers.scoring.batches import Finished
@@ -127,7 +127,10 @@ class Results:
         by_images = decisions.product_class[product] < 0 and decisions.decided_by[product] == DECIDED_BY_IMAGES
         source = "image duplicate" if by_images else "product duplicate"
         prediction = self._summariser.certain(class_index)
-        predictions = self._decided(source, dict.fromkeys(self._combinations, prediction))
+        predictions: Predictions = dict.fromkeys(self._combinations, prediction)
+        if self._decides:
+            told = {name: worth(self._fits[name], source, prediction) for name in self._combinations}
+            predictions = self._decided(source, told)
         if self._keep_scores:
             one = keep(torch.from_numpy(self._summariser.decided(class_index))[None])
             self._scores[product] = one.take(np.zeros(len(self._combinations), dtype=np.int64))
