@@ -2,7 +2,7 @@
 scores of the products that every member held out.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -17,6 +17,8 @@ from shared.holdout_scores import VIEWS
 from shared.ports import Objects
 
 IMAGE_POLICIES: tuple[ImagePolicy, ...] = ("none", "unique", "majority", "l1", "l2", "softmax")
+PRODUCT_POLICIES: tuple[ProductPolicy, ...] = ("none", "unique", "majority")
+BEST_FIRST = ", best first"
 FITS = "fits, each product by one that has not seen it"
 MEANS = {"arithmetic": 1.0, "of square roots": 0.5, "geometric": 0.0, "harmonic": -1.0}
 
@@ -80,8 +82,18 @@ def _plain(row: Row) -> dict[str, Any]:
 
 
 def _cells(figure: Figure) -> list[str]:
-    values = (figure.share if isinstance(figure, Accuracy) else figure.mean, figure.low, figure.high)
+    values = (_value(figure), figure.low, figure.high)
     return [str(figure.n), *(f"{value:.6f}" if figure.n else "" for value in values)]
+
+
+def _value(figure: Figure) -> float:
+    return figure.share if isinstance(figure, Accuracy) else figure.mean
+
+
+def _ranked(title: str, rows: Sequence[Row]) -> Table:
+    """The best one first, where the title says so; of equal ones the first."""
+    best_first = title.endswith(BEST_FIRST)
+    return Table(title, tuple(sorted(rows, key=lambda row: -_value(row.all)) if best_first else rows))
 
 
 def compare(objects: Objects, version: EnsembleVersion, combination: str = "") -> Comparison:
@@ -125,7 +137,7 @@ def compare(objects: Objects, version: EnsembleVersion, combination: str = "") -
         reference=_words(reference),
         products=int(judged[0].sum()),
         undecodable=int((~judged[0]).sum()),
-        tables=tuple(Table(title, tuple(row(name, way) for name, way in rows)) for title, rows in plan),
+        tables=tuple(_ranked(title, [row(name, way) for name, way in rows]) for title, rows in plan),
     )
 
 
@@ -156,9 +168,13 @@ def _tables(ensemble: Ensemble, combination: str, full: Way) -> Iterator[tuple[s
     )
     for words, mean in (("as in the file", full.means), ("all geometric", _all(full.means, 0.0))):
         yield (
-            f"image duplicates of {combination}, means {words}",
+            f"image duplicates of {combination}, means {words}{BEST_FIRST}",
             [(policy, replace(by_images, means=mean, images=policy)) for policy in policies],
         )
+    yield (
+        f"product duplicates of {combination}, beside those of images{BEST_FIRST}",
+        [(policy, replace(full, products=policy)) for policy in PRODUCT_POLICIES],
+    )
     some = [full.views] if len(full.views) == 1 else [*[(name,) for name in full.views], full.views]
     yield f"views of {combination}, networks alone", [(" + ".join(v), replace(alone, views=v)) for v in some]
     yield (

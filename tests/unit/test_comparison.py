@@ -134,6 +134,26 @@ def test_duplicates_help_those_that_were_seen_and_nobody_else(house: House) -> N
     assert told.seen != alone.seen
 
 
+def test_policies_are_ranked(house: House) -> None:
+    """Every product's key is in the table, as of its own category; many images are of two."""
+    table = build(house.classes.astype(np.int32), house.index.first_image, house.index.image_md5, 3)
+    duplicate_tables.write(house.objects, "tiny", house.ensemble.members["a"].split.digest, table, source="s")
+    ranked = {table.title: table.rows for table in house.compare().tables if table.title.endswith(", best first")}
+    assert {title: {row.name for row in rows} for title, rows in ranked.items()} == {
+        "image duplicates of both, means as in the file, best first": set(comparison.IMAGE_POLICIES),
+        "image duplicates of both, means all geometric, best first": set(comparison.IMAGE_POLICIES),
+        "product duplicates of both, beside those of images, best first": set(comparison.PRODUCT_POLICIES),
+    }
+    for rows in ranked.values():
+        assert [row.all.share for row in rows] == sorted((row.all.share for row in rows), reverse=True)
+    *_, products = ranked.values()
+    assert [(row.name, row.all.share == 1) for row in products] == [
+        ("unique", True),
+        ("majority", True),
+        ("none", False),
+    ]
+
+
 def test_differences_are_paired_with_the_reference(house: House) -> None:
     house.version.document["image_duplicates"] = "none"
     found = house.compare()
