@@ -151,7 +151,7 @@ class _Step:
     @classmethod
     def of(cls, objects: Objects, order: process.Order) -> "_Step":
         member, device = order.member, order.device.device
-        parts = divide(objects, order.manifest, order.classes, member.split, member.images)
+        parts = divide(objects, order.manifest, order.classes, member.split, member.images, member.share)
         task = task_of(member, order.classes, parts)
         module, _ = initial.network(objects, member, "", order.taxonomy.classes, task.beside)
         module = module.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]

@@ -45,6 +45,7 @@ defaults:
   label_smoothing: 0.1
   augment: [hflip]
   plain_epochs: 0                         # last epochs without augmentation
+  share: 1.0                              # of the products of its training part that it learns from
   schedule: {kind: cosine, rate: 1.0e-3}  # floor and warmup: 0
   early_stopping: none                    # or {patience: epochs}
   precision: auto

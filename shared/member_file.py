@@ -21,6 +21,7 @@ _SHARED = (
     "label_smoothing",
     "augment",
     "plain_epochs",
+    "share",
     "early_stopping",
     "schedule",
     "precision",
@@ -51,6 +52,7 @@ _PLAIN = (
     "ema",
     "label_smoothing",
     "plain_epochs",
+    "share",
 )
 _INPUT = ("size", "fit", "interpolation", "antialias", "pad_colour", "mean", "std")
 _NO_PHASES = ("phases", "init", "split", "model", "input", "head", "seed", "as_published")
@@ -105,6 +107,7 @@ def member(
         features=label_keys.features(keys),
         images=joint_keys.images(keys["images"]),
         joint=joint_keys.joint(keys, given),
+        share=keys["share"].number(0.0, 1.0, above=True),
     )
 
 

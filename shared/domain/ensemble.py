@@ -155,6 +155,7 @@ class Member:
     images: ImageRange = field(default_factory=ImageRange)  # of the products that it sees
     joint: Joint = field(default_factory=Joint)
     levels: tuple[float, ...] = ()  # weights of the losses of level 1 and 2, beside that of the category; empty: none
+    share: float = 1.0  # of the products of its training part that it learns from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

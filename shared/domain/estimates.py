@@ -77,7 +77,8 @@ def plan_member(
     """What one member takes, with `classes` outputs."""
     split = member.split
     part = catalog.images * (1 - split.blend)
-    held_out, learnt = round(part * split.holdout), round(part * (1 - split.holdout) * (1 - WATCH_SHARE))
+    held_out = round(part * split.holdout)
+    learnt = round(part * (1 - split.holdout) * member.share * (1 - WATCH_SHARE))
     scored = any(member.name in combination for combination in ensemble.combinations.values())
     scores = None if classes is None else held_out * _HOLDOUT_VIEWS * classes * _SCORE_BYTES
     views = len(ensemble.views) if scored else 0

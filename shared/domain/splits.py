@@ -41,6 +41,12 @@ def watch(seed: int, product_id: Int64) -> Bool:
     return _share(seed_of(seed, "watch"), product_id, WATCH_SHARE)
 
 
+def sampled(seed: int, share: float, product_id: Int64) -> Bool:
+    """A share of the products, by hash(seed, 'share', id), so that a smaller one lies in a larger one: int64[n] ->
+    bool[n]."""
+    return _share(seed_of(seed, "share"), product_id, share)
+
+
 def undropped(split: Split, part: Int8, first_image: Int64, image_md5: UInt64) -> Bool:
     """The images of the whole dataset that a split keeps: bool[m], all of them without `drop_duplicate_images`.
 

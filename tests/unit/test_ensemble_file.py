@@ -73,7 +73,7 @@ def test_numbers_without_a_point_are_numbers() -> None:
     assert member.members["M1"].schedule == Schedule(kind="steps", rates=((1, 1e-4), (3, 1.0)))
 
 
-FULL = "optimizer: sgd, momentum: 0.8, accumulate: 4, clip_norm: 1, ema: 0.999, plain_epochs: 2"
+FULL = "optimizer: sgd, momentum: 0.8, accumulate: 4, clip_norm: 1, ema: 0.999, plain_epochs: 2, share: 0.25"
 """Settings of a training that differ from all defaults."""
 
 
@@ -81,6 +81,7 @@ def test_settings_of_a_training() -> None:
     member = parse(SMALL.replace("seed: 7", f"{FULL}, early_stopping: {{patience: 5}}")).members["M3"]
     assert (member.optimizer, member.momentum, member.accumulate) == ("sgd", 0.8, 4)
     assert (member.clip_norm, member.ema, member.plain_epochs, member.early_stopping) == (1.0, 0.999, 2, 5)
+    assert member.share == 0.25
 
 
 def test_a_member_turns_off_what_the_files_defaults_turn_on() -> None:
@@ -133,6 +134,8 @@ REFUSED = [
     ("seed: 7", "optimizer: sgd, momentum: 1.0", "line 12", "below 1"),
     ("seed: 7", "accumulate: 3", "line 12", "64 of 'M3' cannot be divided into 3 equal parts; use a divisor of"),
     ("seed: 7", "batch_size: 8, accumulate: 8", "line 12", "one picture each; 2 or more are needed"),
+    ("seed: 7", "share: 0", "line 12", "use above 0, at most 1"),
+    ("seed: 7", "share: 1.5", "line 12", "out of range"),
     ("seed: 7", "clip_norm: -1", "line 12", "use 0 or more"),
     ("seed: 7", "ema: 1", "line 12", "below 1"),
     (

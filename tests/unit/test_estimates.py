@@ -87,6 +87,12 @@ def test_a_blend_part_is_neither_learnt_nor_held_out() -> None:
     assert found.holdout_images == round(12_371_293 * 0.5 * 0.05)
 
 
+def test_a_share_is_learnt_and_all_is_held_out() -> None:
+    found = estimates.plan_member(replace(THIRD.members["M01"], share=0.5), THIRD, CATALOG, MemberRates(), None)
+    assert found.training_images == round(12_371_293 * 0.95 * 0.5 * 0.95)
+    assert found.holdout_images == round(12_371_293 * 0.05)
+
+
 def test_chunks_end_with_their_pack() -> None:
     packs = estimates.packs_of(CATALOG, 128 * 2**20)
     assert packs == 440

@@ -42,6 +42,7 @@ def test_ids_of_the_first_release_still_hold() -> None:
         "clip_norm: 1.0",
         "ema: 0.99",
         "plain_epochs: 1",
+        "share: 0.5",
         "early_stopping: {patience: 2}",
         "head: {kind: conv1x1, channels: 8, dropout: 0.5, batch_norm: true}",
         "head: max",

@@ -10,7 +10,7 @@ from shared import layout
 from shared.adapters.directory import DirectoryObjects
 from shared.domain import splits, taxonomy
 from shared.domain.ensemble import Split
-from shared.domain.errors import FailedError
+from shared.domain.errors import BadInputError, FailedError
 from shared.packs import Manifest, read_index
 from workers.training.dataset import Parts, divide, epoch_bits, epoch_order
 from workers.training.pictures import PictureSource
@@ -45,6 +45,26 @@ def test_no_product_is_in_two_parts_and_watched_ones_are_not_trained_on(
     assert set(held[found.part == splits.BLEND]) == set(index.product_id[part == splits.BLEND])
     assert watched.any()
     assert (part == splits.BLEND).any()
+
+
+def test_a_share_of_the_training_part_lies_in_a_larger_one_and_all_is_held_out(
+    objects: DirectoryObjects, make_dataset: Make
+) -> None:
+    manifest = make_dataset(objects, products=400)
+    table = taxonomy.parse(objects.read(layout.categories("tiny")), "categories.csv")
+    whole = parts(objects, manifest)
+    half, quarter = (divide(objects, manifest, table, SPLIT, share=share) for share in (0.5, 0.25))
+    for name in ("training", "watch"):
+        of_whole, of_half, of_quarter = (set(getattr(one, name).product_id) for one in (whole, half, quarter))
+        assert of_quarter < of_half < of_whole
+    products = len(set(whole.training.product_id))
+    assert len(set(half.training.product_id)) / products == pytest.approx(0.5, abs=0.1)
+    assert half.held_out.row.tolist() == whole.held_out.row.tolist()
+    assert half.seen.tolist() == whole.seen.tolist()
+    with pytest.raises(
+        BadInputError, match="are left to train on, at least 2 are needed; correct the member's key 'sh"
+    ):
+        divide(objects, manifest, table, SPLIT, share=1e-6)
 
 
 def test_an_image_lies_where_its_row_says(objects: DirectoryObjects, make_dataset: Make) -> None:

@@ -9,6 +9,7 @@ import torch
 from shared import ensemble_file
 from shared.domain.ensemble import Head, Member, Schedule
 from shared.domain.errors import BadInputError
+from shared.domain.product_images import ImageRange
 from shared.packs import Manifest
 from tests.tiny_member import Preempted
 from tests.training_bench import Bench
@@ -63,6 +64,19 @@ def test_features_are_computed_once_for_all_heads_on_a_backbone(bench: Bench, me
     assert stored(bench) == keys
     bench.train(bench.declare(replace(member, seed=5, epochs=1)))  # another random backbone
     assert len(stored(bench)) == 2
+
+
+@pytest.mark.parametrize("limit", [{"images": ImageRange(least=2)}, {"share": 0.5}], ids=["images", "share"])
+def test_members_of_other_pictures_do_not_share_features(
+    bench: Bench, member: Member, limit: dict[str, object]
+) -> None:
+    """They lie in the order of the pictures that a member learns from."""
+    first = replace(member, epochs=1)
+    bench.train(bench.declare(first))
+    run = bench.declare(replace(first, **limit))  # type: ignore[arg-type]
+    bench.train(run)
+    fewer, more = sorted(len(np.load(BytesIO(bench.objects.read(key)))) for key in stored(bench))
+    assert bench.metrics(run)["training"]["images"] <= fewer < more
 
 
 def test_one_that_is_interrupted_ends_with_the_same_bits(bench: Bench, member: Member) -> None:

@@ -70,12 +70,18 @@ class Parts:
 
 
 def divide(
-    objects: Objects, manifest: Manifest, classes: Classes, split: Split, sees: ImageRange = EVERY_PRODUCT
+    objects: Objects,
+    manifest: Manifest,
+    classes: Classes,
+    split: Split,
+    sees: ImageRange = EVERY_PRODUCT,
+    share: float = 1.0,
 ) -> Parts:
     """The parts of a dataset: labelled products only; `watch` products are taken out of training (I10).
 
-    A member that `sees` some products only trains and is watched on those. What is held out is the same for all
-    members of a split: no member has learnt from a product that it does not see.
+    A member that `sees` some products only trains and is watched on those, and so is one that learns from a `share`
+    of its training part. What is held out is the same for all members of a split: no member has learnt from a product
+    that it does not see.
     """
     images, product, product_id, first_image, md5 = _read(objects, manifest, classes)
     part = splits.assign(split, product_id, first_image, md5)
@@ -84,19 +90,21 @@ def divide(
     watched = splits.watch(split.seed, product_id)[product]
     in_training = image_part == splits.TRAINING
     applies = sees.holds(np.diff(first_image))[product]
-    training = images.take(kept & applies & in_training & ~watched)
+    learnt = kept & applies & in_training & splits.sampled(split.seed, share, product_id)[product]
+    training = images.take(learnt & ~watched)
     if len(training) < 2:
         remedy = "lower the split's holdout, or ingest more labelled products"
+        keys_of_member = [key for key, usual in (("images", sees == EVERY_PRODUCT), ("share", share == 1)) if not usual]
         raise BadInputError(
             f"dataset {manifest.dataset}",
             f"{len(training)} labelled images are left to train on, at least 2 are needed",
-            remedy=remedy if sees == EVERY_PRODUCT else f"correct the member's key 'images', {remedy}",
+            remedy=", ".join([*(f"correct the member's key '{key}'" for key in keys_of_member), remedy]),
         )
     held = kept & ~in_training
     known = keys.count(md5[in_training], np.zeros(int(in_training.sum()), dtype=np.int32)).find(md5) >= 0
     seen = np.zeros(len(product_id), dtype=np.bool_)
     seen[product[known]] = True
-    watch = images.take(kept & applies & in_training & watched)
+    watch = images.take(learnt & watched)
     return Parts(training, watch, images.take(held), image_part[held], seen[product[held]], applies[held])
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from shared import layout
 from shared.domain.digests import digest
 from shared.domain.ensemble import Member
+from shared.domain.product_images import EVERY_PRODUCT
 from shared.packs import Manifest
 from shared.ports import Objects
 from workers.training.dataset import Images, Int64
@@ -47,6 +48,7 @@ def key_of(manifest: Manifest, member: Member, module: nn.Module, device: Device
             member.split.digest,
             device.precision,
             weights.hexdigest(),
+            *([asdict(member.images), member.share] if (member.images, member.share) != (EVERY_PRODUCT, 1.0) else []),
         ]
     )
 

@@ -104,11 +104,12 @@ def train(order: Order, attempt: int, around: Surroundings) -> None:
             checkpoints.clear()
         around.say(f"run {run} is complete already")
         return
-    parts = divide(objects, order.manifest, order.classes, order.member.split, order.member.images)
-    _check_watch(order.member, parts)
-    task = task_of(order.member, order.classes, parts)
-    module, start = initial.network(objects, order.member, order.run.parent, order.taxonomy.classes, task.beside)
-    around.say(f"member {order.member.name}, run {run}, attempt {attempt}: {len(parts.training)} images; {start}")
+    member = order.member
+    parts = divide(objects, order.manifest, order.classes, member.split, member.images, member.share)
+    _check_watch(member, parts)
+    task = task_of(member, order.classes, parts)
+    module, start = initial.network(objects, member, order.run.parent, order.taxonomy.classes, task.beside)
+    around.say(f"member {member.name}, run {run}, attempt {attempt}: {len(parts.training)} images; {start}")
     module = module.to(device=order.device.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     journal = Journal(objects, run, order.run.created, around.clock, around.say)
     if around.ranks.first and not objects.exists(layout.run_file(run, "checkpoint/latest.json")):
@@ -122,7 +123,7 @@ def train(order: Order, attempt: int, around: Surroundings) -> None:
         heads.narrow(module, order.taxonomy.classes)
     checkpoint.put_tensors(objects, layout.run_file(run, "weights.safetensors"), module.state_dict())
     classes, fingerprint = order.taxonomy.classes, order.taxonomy.fingerprint
-    run_files.put_member(objects, run, order.member, classes=classes, taxonomy=fingerprint, labels=task.labels)
+    run_files.put_member(objects, run, member, classes=classes, taxonomy=fingerprint, labels=task.labels)
     holdout = _score(order, parts, task, module, journal, around)
     journal.flush()
     processes = {"processes": around.ranks.count} if around.ranks.count > 1 else {}
