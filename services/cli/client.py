@@ -25,6 +25,7 @@ _LONGEST_PAUSE = 120.0  # whatever the server asks for
 _NOTEWORTHY_PAUSE = 5.0  # a person wonders what is going on
 _TIMEOUT = httpx2.Timeout(60.0, connect=5.0, read=330.0)  # an answer waits for a worker that loads its networks first
 _AWAY = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
+_UNHEARD = (httpx2.ConnectError, httpx2.ConnectTimeout)  # the server got nothing
 _PROBLEM = "application/problem+json"
 
 Params = Mapping[str, str | int | bool | None]
@@ -83,8 +84,21 @@ class Client:
         return self.patiently(lambda: self._json("POST", path, data=dict(fields), files=files))
 
     def delete(self, *path: str) -> None:
-        """Remove what is at a path."""
-        self.patiently(lambda: self._answered("DELETE", path))
+        """Remove what is at a path. That it is not there is fine once the server may have heeded a try before."""
+        heeded = False
+
+        def ask() -> None:
+            nonlocal heeded
+            try:
+                self._answered("DELETE", path)
+            except AwayError as away:
+                heeded |= not isinstance(away.__cause__, _UNHEARD)
+                raise
+            except NotFoundError:
+                if not heeded:
+                    raise
+
+        self.patiently(ask)
 
     def readiness(self) -> dict[str, str]:
         """What each dependency of the gateway says to it: "ok", or why not."""

@@ -53,6 +53,26 @@ def test_it_asks_with_its_key_and_quotes_what_it_is_given() -> None:
     assert asked.headers["Authorization"] == f"Bearer {SECRET}"
 
 
+LOST = httpx2.ReadError("connection reset")
+
+
+@pytest.mark.parametrize("away", [LOST, problem(503), httpx2.Response(502, text="bad gateway")])
+def test_a_removal_whose_answer_was_lost_has_removed_what_is_not_there(away: Answer) -> None:
+    server = Server(away, httpx2.ConnectError("refused"), problem(404))
+
+    server.client().delete("jobs", "a")
+
+    assert [request.method for request in server.asked] == ["DELETE"] * 3
+
+
+@pytest.mark.parametrize("answers", [(), (httpx2.ConnectError("refused"), httpx2.ConnectTimeout("slow"))])
+def test_a_removal_of_what_never_was_is_told(answers: tuple[Answer, ...]) -> None:
+    server = Server(*answers, problem(404, "there is no job a"))
+
+    with pytest.raises(NotFoundError, match="there is no job a"):
+        server.client().delete("jobs", "a")
+
+
 @pytest.mark.parametrize(
     ("status", "kind", "words"),
     [
