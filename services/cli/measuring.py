@@ -1,6 +1,7 @@
 """What this home has measured and what something else will take by that: figures, and where each is from."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -110,13 +111,17 @@ class Measured:
         return figures
 
     def job(self, ensemble: Ensemble) -> "JobFigures | None":
-        """Of the newest job that this ensemble has answered."""
+        """Of the newest job that this ensemble has answered, one on a GPU first."""
+        newest = None
         for job in self._stores.jobs.jobs(states.ANSWERED):
             with suppress(NotFoundError):  # its version was removed
                 version = self._stores.runs.version(job.ensemble, job.version)
                 if from_plain(version.document).definition() == ensemble.definition():
-                    return self._of_job(job, ensemble)
-        return None
+                    found = self._of_job(job, ensemble)
+                    if found.on_gpu:
+                        return found
+                    newest = newest or found
+        return newest
 
     @cached_property
     def _manifest(self) -> Manifest | None:
@@ -141,12 +146,17 @@ class Measured:
                 process_bytes=peak.get("process"),
             ),
             f"run {run.id}, {device} in {precision}" if metrics else "",
-            on_gpu=bool(device) and not device.startswith("CPU"),
+            on_gpu=_is_gpu(device),
         )
 
     def _of_job(self, job: Job, ensemble: Ensemble) -> "JobFigures":
+        """Seconds are those of one device, a GPU where there was one."""
+        images = Counter[str]()
         chunks = self._stores.jobs.chunks(job.id, ("done",))
-        images = sum(chunk.scored_images for chunk in chunks)
+        for chunk in chunks:
+            images[chunk.device] += chunk.scored_images
+        device = max(images, key=lambda name: (_is_gpu(name), images[name]), default="")
+        source = f"job {job.id}, {device or 'an unknown device'} in {job.precision}"
         outcomes = self._stores.jobs.outcomes(job.id, limit=_ROWS)
         combination = ensemble.default_combination
         answers = [
@@ -154,14 +164,15 @@ class Measured:
         ]
 
         def per_image(stage: str) -> Figure | None:
-            seconds = sum(chunk.seconds.get(stage, 0.0) for chunk in chunks)
-            return Figure(seconds / images, f"job {job.id}") if images else None
+            seconds = sum(chunk.seconds.get(stage, 0.0) for chunk in chunks if chunk.device == device)
+            return Figure(seconds / images[device], source) if images[device] else None
 
         return JobFigures(
             device_seconds=per_image("forward"),
             decode_seconds=per_image("decode"),
             outcome_bytes=_mean_size([one.plain() for one in outcomes], f"job {job.id}"),
             line_bytes=Figure(mean(map(len, answers)), f"job {job.id}") if answers else None,
+            on_gpu=_is_gpu(device),
         )
 
 
@@ -175,12 +186,17 @@ class JobFigures:
     decode_seconds: Figure | None = None
     outcome_bytes: Figure | None = None
     line_bytes: Figure | None = None
+    on_gpu: bool = False
 
 
 def _mean_size(values: Sequence[Any], source: str) -> Figure | None:
     """Of values as JSON."""
     sizes = [len(json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()) for value in values]
     return Figure(mean(sizes), source) if sizes else None
+
+
+def _is_gpu(device: str) -> bool:
+    return bool(device) and not device.startswith("CPU")
 
 
 def _member_of(run: Run) -> Member:

@@ -113,18 +113,23 @@ def _facts(planned: MemberPlan, figures: MemberFigures) -> Facts:
 
 
 def _scoring(job: JobFigures, catalog: Catalog, members: Members, gpus: int, ledger: Ledger) -> Facts:
-    """By a job of this ensemble where there is one, else by the cards of its members."""
-    scored = [(planned, figures.rates) for planned, figures in members if planned.scoring_seconds != 0]
+    """By a job of this ensemble where there is one, else by the cards of its members; these too where they alone are
+    of GPUs.
+    """
+    scored = [(planned, figures) for planned, figures in members if planned.scoring_seconds != 0]
     by_cards = total(*(planned.scoring_seconds for planned, _ in scored))
+    device_seconds = job.device_seconds
+    if device_seconds and by_cards and not job.on_gpu and all(figures.on_gpu for _, figures in scored):
+        device_seconds = Figure(by_cards / catalog.images, "the members' cards: they are of GPUs, and no job is")
     otherwise = "`shelver score` of some products"
-    of_job = ledger.take("device seconds of an image", job.device_seconds, otherwise=otherwise)
+    of_image = ledger.take("device seconds of an image", device_seconds, otherwise=otherwise)
     decoding = ledger.take("decoding seconds of an image", job.decode_seconds, otherwise=otherwise)
     of_outcome = ledger.take("bytes of an outcome", job.outcome_bytes, otherwise=otherwise)
-    seconds = by_cards if of_job is None else of_job * catalog.images
-    weights = total(*(rates.weights for _, rates in scored))
+    seconds = by_cards if of_image is None else of_image * catalog.images
+    weights = total(*(figures.rates.weights for _, figures in scored))
     beside = [
         rates.device_bytes - rates.weights
-        for _, rates in scored
+        for rates in (figures.rates for _, figures in scored)
         if rates.device_bytes is not None and rates.weights is not None
     ]
     return {
@@ -132,7 +137,7 @@ def _scoring(job: JobFigures, catalog: Catalog, members: Members, gpus: int, led
         "gpu_seconds_by_cards": by_cards,
         "seconds": None if seconds is None else seconds / gpus,
         "bytes": _times(of_outcome, catalog.products),
-        "decoding_cores_per_gpu": None if not of_job or decoding is None else decoding / of_job,
+        "decoding_cores_per_gpu": None if not of_image or decoding is None else decoding / of_image,
         "weights_bytes": weights,
         "device_bytes": total(weights, max(beside)) if beside and len(beside) == len(scored) else None,
     }
@@ -145,8 +150,10 @@ def _export(job: JobFigures, catalog: Catalog, ledger: Ledger) -> Facts:
 
 
 def on_cpu(facts: Mapping[str, Any]) -> bool:
-    """Whether anything was measured on a CPU, which says nothing of a GPU."""
-    return any(", CPU " in one["measured"] for one in facts["training"]["members"])
+    """Whether seconds of a device are those of a CPU, which say nothing of a GPU."""
+    sources = [one["measured"] for one in facts["training"]["members"]]
+    sources.append(facts["measured"].get("device seconds of an image", ""))
+    return any(", CPU " in source for source in sources)
 
 
 def _times(each: float | None, count: int) -> int | None:

@@ -227,6 +227,7 @@ class Chunk(Record):
     scored_images: int = 0
     precision: str = ""
     batch_images: int = 0
+    device: str = ""  # that its networks ran on, as a training's figures name it; empty where none ran
     seconds: Mapping[str, float] = field(default_factory=dict)  # per stage: fetch, decode, forward, write
     scores: str = ""  # object key when the job keeps scores
     error: str = ""

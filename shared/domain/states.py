@@ -171,6 +171,7 @@ def finish_chunk(
     precision: str,
     batch_images: int,
     seconds: Mapping[str, float],
+    device: str = "",
     copied: int = 0,
     scores: str = "",
 ) -> Chunk:
@@ -189,6 +190,7 @@ def finish_chunk(
         scored_images=scored_images,
         precision=precision,
         batch_images=batch_images,
+        device=device,
         seconds=dict(seconds),
         scores=scores,
         error="",

@@ -1,4 +1,5 @@
 import json
+import platform
 
 import pytest
 
@@ -28,7 +29,9 @@ def test_a_plan_is_made_of_what_the_home_has_measured(shell, shop):
     assert training["gpu_seconds"] == pytest.approx(sum(one["seconds"] for one in training["members"]))
     chunks = stores.jobs.chunks(shop.job)
     of_image = sum(c.seconds["forward"] for c in chunks) / sum(c.scored_images for c in chunks)
-    assert found["measured"]["device seconds of an image"] == f"job {shop.job}"
+    where = f"job {shop.job}, CPU {platform.machine()} in float32"
+    assert found["measured"]["device seconds of an image"] == where
+    assert found["measured"]["bytes of an outcome"] == f"job {shop.job}"
     assert scoring["gpu_seconds"] == pytest.approx(of_image * 12_371_293)
     assert scoring["seconds"] == scoring["gpu_seconds"] / 4
     assert scoring["rows"] == found["export"]["rows"] == 7_069_896

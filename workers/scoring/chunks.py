@@ -67,6 +67,7 @@ class ChunkResult:
     halvings: int  # how often memory ran out during this chunk
     scores: dict[str, npt.NDArray[Any]] | None = None
     views: int = 1
+    device: str = ""  # its name; empty where nothing was to be run
     device_bytes: int = 0  # memory of the device in use; 0 on a CPU
 
 

@@ -34,6 +34,7 @@ from workers.vision.decode import DecodeLimits
 from workers.vision.devices import (
     DeviceTooSmallError,
     cores,
+    device_name,
     out_of_memory,
     resolve_precision,
     torch_threads,
@@ -280,6 +281,7 @@ class Engine:
             halvings=0,
             scores=results.scores() if self._keep_scores else None,
             views=len(self._views),
+            device=device_name(self.device),
             device_bytes=torch.cuda.memory_allocated(self.device) if self.device.type == "cuda" else 0,
         )
 

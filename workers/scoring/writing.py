@@ -64,6 +64,7 @@ def finished(chunk: Chunk, result: ChunkResult, *, copied: int, seconds: dict[st
         scored_images=result.scored_images,
         precision=result.precision,
         batch_images=result.batch_images,
+        device=result.device,
         seconds=result.seconds | seconds,
         scores=scores_key,
     )

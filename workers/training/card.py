@@ -5,7 +5,6 @@ trained, and every generator of random numbers, stay as they are.
 """
 
 import json
-import platform
 import resource
 import statistics
 import sys
@@ -35,7 +34,7 @@ from workers.training.device import Device
 from workers.training.objectives import Objective, OneCategory
 from workers.training.pictures import PictureSource
 from workers.training.preemption import PreemptedError
-from workers.vision.devices import DTYPES, UnsupportedPrecisionError, out_of_memory, resolve_precision
+from workers.vision.devices import DTYPES, UnsupportedPrecisionError, device_name, out_of_memory, resolve_precision
 from workers.vision.forward import logits
 from workers.vision.joint import grouped
 from workers.vision.model import LoadedMember, load_member
@@ -50,7 +49,6 @@ _ACCURACY_SECONDS = 8.0  # for the holdout images in all other precisions than t
 _TICK = 1e-9  # a clock may stand still between two looks
 _READ_FILES = 4  # of holdout scores; one holds about 4,096 images
 _READ_IMAGES = 128  # decoded at a time
-_CPU = f"CPU {platform.machine()}"
 _PLAIN = views.parse(VIEWS[0])
 
 Bool = npt.NDArray[np.bool_]
@@ -122,7 +120,7 @@ class MemberCard:
             "trainable": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
             "bytes": self._objects.size(layout.run_file(self._run, "weights.safetensors")),
             "flops": flops(loaded.module, loaded.input.size, self._device),
-            "device": torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else _CPU,
+            "device": device_name(self._device),
             "threads": torch.get_num_threads(),
             "peak_memory_bytes": memory,
             "peak_memory_of": memory_of,

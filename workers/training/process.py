@@ -37,7 +37,7 @@ from workers.training.ranks import ALONE, Ranks
 from workers.training.watch import Watch
 from workers.vision import checkpoint, heads, model
 from workers.vision.decode import DecodeLimits
-from workers.vision.devices import resolve_device, resolve_precision
+from workers.vision.devices import device_name, resolve_device, resolve_precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +294,7 @@ def _metrics(order: Order, parts: Parts, module: nn.Module, start: initial.Start
             "products": len(set(parts.training.product_id.tolist())),
             "undecodable": len(counters.undecodable),
         },
-        "device": torch.cuda.get_device_name(where) if where.type == "cuda" else f"CPU {platform.machine()}",
+        "device": device_name(where),
         "precision": order.device.precision,
         "threads": torch.get_num_threads(),
         "versions": {name: version(name) for name in ("shelver", "torch", "timm")}

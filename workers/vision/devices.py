@@ -1,6 +1,7 @@
 """Which device, which precision and how many threads: what `auto` means here, and when memory has run out."""
 
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -28,6 +29,11 @@ def resolve_device(name: str) -> torch.device:
     if name.startswith("cuda") and not available:
         raise FailedError(f"device '{name}' is not there; set the device to auto or cpu")
     return torch.device(name)
+
+
+def device_name(device: torch.device) -> str:
+    """What a run or a chunk was computed on, as rows and figures have it: a GPU's name, or "CPU" and its kind."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU {platform.machine()}"
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
