@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-_LOOK_SECONDS = 0.05
+_LOOK_SECONDS = 0.01
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
