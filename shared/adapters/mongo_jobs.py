@@ -136,8 +136,8 @@ def _job_values(job: Job) -> dict[str, Any]:
 
 
 def _chunk_values(chunk: Chunk) -> dict[str, Any]:
-    """All but `beat`, which no swap writes; what beats told besides is forgotten. One list of counts, each under its
-    state, is summed in one pass by any server: a group with several sums is not.
+    """All but `beat`, which no swap writes. One list of counts, each under its state, is summed in one pass by any
+    server: a group with several sums is not.
     """
     sums = {"chunks": 1} | {name: getattr(chunk, name) for name in _SUMS}
     return {
@@ -145,7 +145,7 @@ def _chunk_values(chunk: Chunk) -> dict[str, Any]:
         "generation": chunk.generation,
         "position": chunk.position,
         "ready": chunk.ready,
-        "through": 0,
+        "through": chunk.through,
         "counts": [{"of": f"{chunk.state} {name}", "n": n} for name, n in sums.items() if n],
         "content": to_json(chunk),
     }

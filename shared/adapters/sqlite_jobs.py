@@ -33,8 +33,8 @@ CREATE INDEX IF NOT EXISTS failed_outcomes ON outcomes (job, position) WHERE fai
 """
 _ADDED = [("chunks", name, "INTEGER NOT NULL DEFAULT 0") for name in ("copied", "through")]
 _INSERT_CHUNK = (
-    "INSERT OR IGNORE INTO chunks (id, job, state, generation, position, beat, ready, content, "
-    f"{', '.join(_SUMS)}) VALUES ({', '.join('?' * (8 + len(_SUMS)))})"
+    "INSERT OR IGNORE INTO chunks (id, job, state, generation, position, beat, ready, through, content, "
+    f"{', '.join(_SUMS)}) VALUES ({', '.join('?' * (9 + len(_SUMS)))})"
 )
 _INSERT_OUTCOME = "INSERT OR IGNORE INTO outcomes (job, product, position, failed, content) VALUES (?, ?, ?, ?, ?)"
 _ASKED = 900  # products per query: SQLite takes 999 variables at least
@@ -99,7 +99,7 @@ class SqliteJobs:
     def swap_chunk(self, old: Chunk, new: Chunk) -> bool:
         """See the port."""
         changed = self._database.write(
-            "UPDATE chunks SET through = 0, state = ?, generation = ?, position = ?, ready = ?, content = ?, "
+            "UPDATE chunks SET state = ?, generation = ?, position = ?, ready = ?, through = ?, content = ?, "
             f"{', '.join(f'{name} = ?' for name in _SUMS)} WHERE id = ? AND state = ? AND generation = ?",
             (*_columns(new), old.id, old.state, old.generation),
         )
@@ -169,7 +169,7 @@ class SqliteJobs:
 
 def _columns(chunk: Chunk) -> tuple[Any, ...]:
     sums = (getattr(chunk, name) for name in _SUMS)
-    return (chunk.state, chunk.generation, chunk.position, int(chunk.ready), to_json(chunk), *sums)
+    return (chunk.state, chunk.generation, chunk.position, int(chunk.ready), chunk.through, to_json(chunk), *sums)
 
 
 def _chunk(row: Row) -> Chunk:

@@ -212,7 +212,7 @@ class Chunk(Record):
     generation: int = 0
     beat: int = 0  # raised by the worker that runs it; never by a swap
     ready: bool = False  # the worker that runs it has reported its engine ready
-    through: int = 0  # products that the worker which runs it was through with at its last beat; a swap forgets them
+    through: int = 0  # products that the worker which runs it was through with at its last beat; each step forgets them
     worker: str = ""
     parent: str = ""
     solo: bool = False

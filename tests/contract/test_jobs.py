@@ -122,7 +122,7 @@ def test_beats_belong_to_a_running_generation_and_survive_swaps(jobs: Jobs) -> N
     assert not jobs.beat("x", 0, ready=True)
 
 
-def test_what_a_worker_is_through_with_is_told_by_its_beats_and_forgotten_by_swaps(jobs: Jobs) -> None:
+def test_what_a_worker_is_through_with_is_told_by_its_beats_and_forgotten_by_steps(jobs: Jobs) -> None:
     sent = chunk(0, state="sent")
     jobs.add_chunks([sent])
     running = states.claim(sent, worker="w", ready=True)
@@ -135,6 +135,8 @@ def test_what_a_worker_is_through_with_is_told_by_its_beats_and_forgotten_by_swa
     assert jobs.swap_chunk(running, back)
     assert (back.through, jobs.chunk("j-0")) == (0, replace(back, beat=2))
     assert jobs.count_chunks("j")["pending"]["done"] == 0
+    assert jobs.swap_chunk(back, replace(states.send(back), through=1))
+    assert jobs.chunk("j-0").through == 1  # the rules forget, and a store keeps what it is given
 
 
 def test_a_beat_does_not_disturb_a_swap(jobs: Jobs) -> None:

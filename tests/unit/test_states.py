@@ -68,14 +68,14 @@ def test_job_steps(step: Callable[[Job], Job], state: str) -> None:
 @pytest.mark.parametrize("step", CHUNK_STEPS)
 def test_chunk_steps(step: Callable[[Chunk], Chunk], state: str) -> None:
     allowed, after = CHUNK_STEPS[step]
-    chunk = dataclasses.replace(CHUNK, state=state, generation=7, beat=5)
+    chunk = dataclasses.replace(CHUNK, state=state, generation=7, beat=5, through=2)
     if state not in allowed:
         with pytest.raises(ConflictError, match=f"is {state}"):
             step(chunk)
     else:
         assert step(chunk).state == after
         assert step(chunk).generation == 8
-        assert step(chunk).beat == 5
+        assert (step(chunk).beat, step(chunk).through) == (5, 0)
 
 
 def test_every_step_is_covered() -> None:
