@@ -17,6 +17,7 @@ from shared.ensemble_file import architectures, parse
 from shared.settings import ScoringSettings
 from workers.scoring.engine import Device, Engine, Policies
 from workers.scoring.residents import keep_from_collection
+from workers.vision.allocator import keep_freed_memory
 from workers.vision.devices import resolve_device
 from workers.vision.model import build, normalisation
 
@@ -57,6 +58,7 @@ def engine(
     table: DuplicateTable | None = None,
 ) -> Engine:
     """With a table, what it knows of one category alone decides."""
+    keep_freed_memory()  # as workers do
     device = resolve_device("auto")
     network.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     ensemble = parse(_FILE % ", ".join(of_views), "the benchmark", architectures())
@@ -69,7 +71,7 @@ def engine(
         on=Device(device, "auto", batch_images),
         settings=ScoringSettings(),
     )
-    keep_from_collection()  # as workers do once an engine is loaded
+    keep_from_collection()  # likewise, once an engine is loaded
     return found
 
 

@@ -34,6 +34,7 @@ from workers.training.dataset import divide, epoch_order
 from workers.training.objectives import Objective, task_of
 from workers.training.pictures import PictureSource
 from workers.training.preemption import PreemptedError
+from workers.vision.allocator import keep_freed_memory
 from workers.vision.decode import DecodeLimits
 from workers.vision.devices import resolve_device
 from workers.vision.preprocessing import normalise, resize
@@ -56,6 +57,7 @@ def measure(
     folder: Path, *, model: str = "resnet50", batch_images: int = 0, steps: int = 10, rounds: int = ROUNDS
 ) -> Comparison:
     """`batch_images` 0: as many, and at such a size, as the device gets through in a second or less."""
+    keep_freed_memory()  # as a training's process does
     on_cpu = resolve_device("auto").type == "cpu"
     batch_images, size = batch_images or (16 if on_cpu else 256), SIZE if on_cpu else data.EDGE
     with TemporaryDirectory(dir=folder) as own:

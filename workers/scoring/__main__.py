@@ -19,6 +19,7 @@ from workers.scoring.answers import Answers
 from workers.scoring.engines import EngineFactory
 from workers.scoring.loading import engine_factory
 from workers.scoring.worker import EngineFailedError, Worker
+from workers.vision.allocator import keep_freed_memory
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ def main(engines: Callable[[Stores, Settings], EngineFactory] = engine_factory) 
     answers_to = _private_stdout()
     terminated = _sigterm_pipe()
     logs.to_stderr()
+    keep_freed_memory()
     settings = from_environment()
     stores = wiring.stores(settings)
     worker_id = sys.argv[1] if len(sys.argv) > 1 else f"worker-{uuid.uuid4().hex[:12]}"

@@ -16,6 +16,7 @@ from workers.scoring.answers import Answers
 from workers.scoring.engines import EngineFactory
 from workers.scoring.feed import Mouth
 from workers.scoring.worker import EngineFailedError, Worker
+from workers.vision.allocator import keep_freed_memory
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class PoolChild:
         """In the child, once: open the stores, heed the end, and begin to load the resident ensemble."""
         self._tell = Mouth(self._events)
         self._tell({"event": "begun"})
+        keep_freed_memory()
         stores = wiring.stores(self._settings)
         self._worker = Worker(
             stores.jobs,

@@ -30,6 +30,9 @@ def _attempt(run: str, attempt: int, preemption: Preemption) -> int:
     from shared import wiring
     from workers.training import process, torchrun
     from workers.training.endings import COMPLETE, Ending, ending_of
+    from workers.vision.allocator import keep_freed_memory
+
+    keep_freed_memory()
 
     def make() -> Ending:
         settings = shared_settings.from_environment()

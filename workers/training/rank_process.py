@@ -36,7 +36,10 @@ def _attempt(run: str, attempt: int, folder: Path, rank: int, preemption: Preemp
     from shared import wiring
     from workers.training import process, ranks, torchrun
     from workers.training.endings import COMPLETE, FAILED, Ending, ending_of
+    from workers.vision.allocator import keep_freed_memory
     from workers.vision.devices import resolve_device
+
+    keep_freed_memory()
 
     def make() -> Ending:
         settings = shared_settings.from_environment()
