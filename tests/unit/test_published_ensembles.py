@@ -81,12 +81,11 @@ def test_a_network_has_the_reported_parameters(model: str) -> None:
     )
 
 
-@pytest.mark.parametrize("model", MILLIONS)
-def test_a_network_answers_and_learns(third_place: Ensemble, model: str) -> None:
-    member = next(m for m in third_place.members.values() if m.model == model)
-    member = resolved(replace(member, batch_size=2), "float32")
+@pytest.mark.parametrize("name", [f"M{number:02}" for number in range(1, 15)])
+def test_a_member_of_the_third_place_answers_and_learns(third_place: Ensemble, name: str) -> None:
+    member = resolved(replace(third_place.members[name], batch_size=2), "float32")
     torch.manual_seed(1)
-    module = build(model, CLASSES, member.input.size)
+    module = build(member.model, CLASSES, member.input.size)
     before = module.get_classifier().weight.detach().clone()  # type: ignore[operator]
 
     loss = learn(member, module)
@@ -126,6 +125,7 @@ def test_a_network_of_the_thesis_has_the_reported_parameters(name: str) -> None:
     [
         ("thesis-2022", "inception-conv"),
         ("thesis-2022", "efficientnet-pooled"),
+        ("thesis-2022", "xception-scratch"),
         ("two-phase-2017", "inception-phase1"),
         ("two-phase-2017", "xception"),
     ],
@@ -139,6 +139,25 @@ def test_a_network_of_the_other_systems_learns_what_it_is_to(file: str, name: st
     assert np.isfinite(learn(member, module))
     changed = {name for name, one in module.named_parameters() if not torch.equal(one, before[name])}
     assert changed == {name for name, one in module.named_parameters() if one.requires_grad}
+
+
+PUBLISHED = {
+    f"{file.stem} {name}": (CLASSES if ensemble.task == "multiclass" else 228, member)
+    for file in sorted(FILES.glob("*-20??*.yaml"))
+    if not file.stem.endswith("-small")
+    for ensemble in [ensemble_file.load(file)]
+    for name, member in ensemble.members.items()
+}
+
+
+@pytest.mark.parametrize("which", PUBLISHED)
+def test_every_network_of_the_published_systems_answers_at_its_size(which: str) -> None:
+    classes, member = PUBLISHED[which]
+    with torch.device("meta"):  # shapes alone
+        module = build(member.model, classes, member.input.size, member.head)
+        freeze(module, member.trains)
+        answer = module.eval()(torch.zeros(2, 3, member.input.size, member.input.size))
+    assert answer.shape == (2, classes)
 
 
 LABELS = 228
@@ -176,6 +195,12 @@ def test_a_precomputed_head_beside_xception_has_the_reported_parameters(fashion:
     }
     xception = parameters(fashion.members["xception-large"], LABELS)
     assert (sum(head.values()) + sum(xception.values())) / 1e6 == pytest.approx(23.7, abs=0.15)
+
+
+def test_the_ensemble_of_the_fashion_system_has_the_parameters_that_its_file_tells(fashion: Ensemble) -> None:
+    millions = [sum(parameters(fashion.members[name], LABELS).values()) / 1e6 for name in fashion.combinations["all"]]
+    assert f"the eight of `all` here have {sum(millions):.1f} M" in (FILES / "fashion-2018.yaml").read_text()
+    assert len(millions) == 8
 
 
 def test_frequent_and_rare_labels_have_members_of_their_own(fashion: Ensemble) -> None:
