@@ -84,7 +84,7 @@ def _show(found: "Fitted") -> None:
     stdout.print(f"\n{right} without the fit: {found.unfitted}", markup=False)
     stdout.print(f"{right} with it: {found.fitted}, gain {found.difference}", markup=False)
     if found.macro:
-        stdout.print("macro F1 without and with it: {:.4f}, {:.4f}".format(*found.macro), markup=False)
+        stdout.print("macro F1 without and with it: {}, {}".format(*found.macro), markup=False)
     words = ", and that share no image with training" if sets else ""
     stdout.print(f"{found.products:,} products of {found.dataset} that every member held out{words}", markup=False)
     if found.undecodable:

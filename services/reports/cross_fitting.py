@@ -15,6 +15,7 @@ from shared.domain import fitting
 from shared.domain.ensemble import Mean, Means
 from shared.domain.errors import BadInputError
 from shared.domain.fits import Fit
+from shared.domain.intervals import Average
 
 FOLDS = 5
 
@@ -73,7 +74,7 @@ class Fitter(ABC):
         """What decisions come of it."""
         return ()
 
-    def macro(self) -> tuple[float, float] | None:
+    def macro(self) -> tuple[Average, Average] | None:
         """Macro F1 of labels before and after."""
         return None
 

@@ -54,7 +54,7 @@ class Fitted:
     fitted: Figure
     difference: Average  # paired
     decided: tuple[Decided, ...]  # nothing of label sets, of which what follows is
-    macro: tuple[float, float] | None  # macro F1 before and after
+    macro: tuple[Average, Average] | None  # macro F1 before and after
     without_positives: tuple[int, ...]  # category ids of labels that no product fitted on has: they keep 0.5
     fit: Fit
 

@@ -12,6 +12,8 @@ from shared.domain import label_figures, label_fitting
 from shared.domain.digests import scatter, seed_of
 from shared.domain.ensemble import Means
 from shared.domain.fits import SURE, Fit
+from shared.domain.intervals import Average
+from shared.domain.label_figures import Marks
 
 _SWARM_PRODUCTS = 10_000  # that weights are searched on; the search looks at them a thousand times
 
@@ -87,10 +89,9 @@ class LabelFitter(Fitter):
         """Of labels."""
         return self._counts(self._said_before), self._counts(self._said)
 
-    def macro(self) -> tuple[float, float]:
+    def macro(self) -> tuple[Average, Average]:
         """See `Fitter`."""
-        counted = (label_figures.counts(said, self._known) for said in (self._said_before, self._said))
-        before, after = (label_figures.macro(one)["f1"] for one in counted)
+        before, after = (self._macro(said) for said in (self._said_before, self._said))
         return before, after
 
     def without_positives(self) -> tuple[int, ...]:
@@ -128,6 +129,11 @@ class LabelFitter(Fitter):
         if step.taken:
             self._said = said
         return step
+
+    def _macro(self, said: Bool) -> Average:
+        products, labels = said.shape
+        (product, label), (known_product, known_label) = np.nonzero(said), np.nonzero(self._known)
+        return Marks.of(products, labels, (product, label), (known_product, known_label)).macro_f1()
 
     def _counts(self, said: Bool) -> Int64:
         """Per product: int64[n, 3]."""

@@ -156,6 +156,9 @@ def test_fit_says_what_it_took_and_a_fitted_version_scores(shell, catalog: Catal
     assert [step["name"] for step in found["steps"]] == ["weights", "one threshold", "a threshold per label"]
     assert found["difference"]["mean"] == pytest.approx(found["fitted"]["mean"] - found["unfitted"]["mean"])
     assert found["difference"]["mean"] >= 0
+    for of in found["macro"]:
+        assert 0 <= of["low"] <= of["mean"] <= of["high"] <= 1
+        assert of["n"] == found["products"]
     assert found["products"] == found["steps"][0]["gain"]["n"] > 20
     code, out, _ = shell(*fit, "--combination", "added", "--apply")
     assert code == 0
