@@ -90,6 +90,7 @@ def _show_all(found: Sequence[Line], *, json: bool) -> None:
 
 def _show(run: Run, log: RunLog) -> None:
     metrics, member = log.metrics, run.definition["member"]
+    start = metrics.get("start", {})
     seconds = metrics.get("seconds") or (log.lines[-1].get("seconds") if log.lines else None)
     facts(
         {
@@ -104,6 +105,7 @@ def _show(run: Run, log: RunLog) -> None:
             "device": metrics.get("device", ""),
             "precision": metrics.get("precision", ""),
             "parameters": metrics.get("parameters", ""),
+            "started from": "{source}, {share:.1%} of the network".format(**start) if start.get("share") else "",
             "trained for": duration(seconds) if seconds else "",
             "stopped early": f"after epoch {log.stopped['epoch']}" if log.stopped else "",
             "best epoch": metrics.get("best_epoch") or log.stopped.get("best_epoch") or "",

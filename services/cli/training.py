@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib import util
 from json import dumps as render_json
 from json import loads as parse_json
@@ -57,14 +58,15 @@ def check(
     Example: shelver check ensembles/grocery-small.yaml
     """
     ensemble = ensemble_file.load(file)
-    for member, share in warm_shares(ensemble).items():
+    shares = warm_shares(ensemble)
+    for member, share in shares.items():
         if share < _LOW_SHARE:
             parent = ensemble.members[member].init.name
             remark(f"{member} starts from {parent}, whose weights fill {share:.0%} of it: the rest starts at random")
     if json:
         as_json(ensemble.plain())
         return
-    show_ensemble(ensemble)
+    show_ensemble(ensemble, shares)
 
 
 def warm_shares(ensemble: Ensemble) -> dict[str, float]:
@@ -91,8 +93,10 @@ def warm_shares(ensemble: Ensemble) -> dict[str, float]:
     return found
 
 
-def show_ensemble(ensemble: Ensemble) -> None:
-    """An ensemble file for people: a line per member, then what is averaged and combined."""
+def show_ensemble(ensemble: Ensemble, shares: Mapping[str, float] | None = None) -> None:
+    """An ensemble file for people: a line per member, then what is averaged and combined. `shares` are those of warm
+    starts."""
+    filled = {name: f", {share:.0%} of it" for name, share in (shares or {}).items()}
     table(
         ["member", "network", "pixels", "split", "epochs", "batch", "optimizer", "starts from"],
         [
@@ -104,7 +108,7 @@ def show_ensemble(ensemble: Ensemble) -> None:
                 m.epochs,
                 m.batch_size,
                 m.optimizer,
-                f"{m.init.kind} {m.init.name}".strip(),
+                f"{m.init.kind} {m.init.name}".strip() + filled.get(m.name, ""),
             ]
             for m in ensemble.members.values()
         ],

@@ -74,6 +74,7 @@ def test_all_that_a_complete_run_tells(shell, tmp_path, declare):
     macro = {"precision": 0.5, "recall": 0.25, "f1": 0.375, "n": 8}
     held = {"images": FIGURE, "products": products, "top5": {"images": FIGURE, "products": FIGURE}, "macro": macro}
     metrics = {"seconds": 150.0, "device": "CPU x86_64", "precision": "float32", "parameters": 11_182_668}
+    metrics["start"] = {"source": "member run 0123456789abcdef", "share": 0.1414}
     entry = {"precision": "float32", "batch": 16, "seconds": 0.25, "images_per_second": 64.0, "rounds": 5}
     card = {"parameters": 11_182_668, "bytes": 44_779_984, "flops": 666_218_496, "device": "CPU x86_64", "threads": 2}
     card |= {"peak_memory_bytes": 10**9, "peak_memory_of": "process", "load_seconds": 0.44, "inference": [entry]}
@@ -91,6 +92,7 @@ def test_all_that_a_complete_run_tells(shell, tmp_path, declare):
         "network resnet18, 96 pixels",
         "attempts 2",
         "parameters 11,182,668",
+        "started from member run 0123456789abcdef, 14.1% of the network",
         "trained for 2:30",
         "stopped early after epoch 3",
         "best epoch 2",

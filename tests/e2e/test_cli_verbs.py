@@ -144,7 +144,7 @@ def test_check_warns_of_a_parent_that_fills_little_of_its_child(shell, tmp_path)
     code, out, err = shell("check", file)
 
     assert code == 0
-    assert "unlike" in out
+    assert [line.split(" member parent, ")[-1].strip() for line in out.splitlines()[2:4]] == ["100% of it", "0% of it"]
     assert [line.split(" starts from ")[0] for line in err.splitlines()] == ["unlike"]
 
 
