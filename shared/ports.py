@@ -253,6 +253,10 @@ class Queue(Protocol):
     def check(self) -> None:
         """Raise StoreUnavailableError or FailedError while nothing can be sent."""
 
+    def waiting(self, pool: str) -> int | None:
+        """Messages to a pool that no worker has taken; None where the transport cannot tell. Raises
+        StoreUnavailableError."""
+
     def lost_workers(self) -> frozenset[str]:
         """Worker ids that are known to be dead, where the transport can tell; leases decide everything else."""
 

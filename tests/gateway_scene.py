@@ -45,6 +45,9 @@ class AnsweringQueue:
         if self.away:
             raise FailedError("the queue is away")
 
+    def waiting(self, pool: str) -> int:
+        raise AssertionError("a gateway sends no chunks")
+
     def lost_workers(self) -> frozenset[str]:
         return frozenset()
 

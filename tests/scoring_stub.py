@@ -202,6 +202,10 @@ class MemoryQueue:
         if self.away:
             raise StoreUnavailableError("the queue is away")
 
+    def waiting(self, pool: str) -> int:
+        self.check()
+        return sum(message.get("pool", pool) == pool for message in self.messages)
+
     def lost_workers(self) -> frozenset[str]:
         return frozenset(self.dead)
 

@@ -43,5 +43,10 @@ class PlayedQueue:
             process.time.task.pause()
         return self._messages.popleft()
 
+    def waiting(self, _: str) -> int:
+        if self._simulation.random.random() < self._simulation.faults.refused:
+            raise StoreUnavailableError("the queue is away")
+        return len(self._messages)
+
     def lost_workers(self) -> frozenset[str]:
         return frozenset()

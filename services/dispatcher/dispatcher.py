@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from services.dispatcher import planning, sending
-from services.dispatcher.idle import IdlePools
+from services.dispatcher.idle import EmptyQueues, IdlePools
 from services.dispatcher.recovery import Counts, Recovery, chunks_in
 from services.dispatcher.turns import Turns
 from shared.domain import attempts, chunks, states
@@ -73,6 +73,7 @@ class Dispatcher:
         self._turns: dict[str, Turns] = {}
         self._counted: dict[str, _Counted] = {}
         self._idle = IdlePools(settings.leases)
+        self._queues = EmptyQueues(queue.waiting)
         self._speeds: dict[str, Speed] = {}
         self.sent: Counter[str] = Counter()  # messages by pool, since the start
         self.quarantined = 0
@@ -179,7 +180,10 @@ class Dispatcher:
             self._end(job, failed=sum(sums["failed"] for sums in counts.values()))
             return None
         active = running.active
-        job, active = self._recovery.take_back(job, active, counts, dead=dead, resend=resend, now=self._clock())
+        now = self._clock()
+        job, active = self._recovery.take_back(
+            job, active, counts, dead=dead, resend=resend, empty=lambda: self._queues.empty(job.pool, now), now=now
+        )
         if attempts.failing(job):
             self._fail(job, job.error)
             return None

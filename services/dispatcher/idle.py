@@ -1,14 +1,17 @@
-"""Pools in which nothing moves although chunks were sent: their messages are lost, as after a queue was emptied.
+"""Messages that are lost, as after a queue was emptied, noticed before the deadline of a sent chunk.
 
-A sent chunk has a deadline of its own, which is long, since a busy pool may take its time. In an idle pool that long a
+That deadline is long, since a busy pool may take its time. Where nothing moves although chunks were sent, that long a
 wait would be for nothing. Where no worker comes, as in a pool of zero, the wait doubles, so that messages do not pile
-up.
+up. In a pool that moves, an empty queue tells.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from shared.domain.errors import StoreUnavailableError
 from shared.domain.records import Chunk, Job
 from shared.settings import LeaseSettings
+
+_ASK_SECONDS = 1.0
 
 
 class IdlePools:
@@ -32,3 +35,27 @@ class IdlePools:
             self._since[pool] = now
             self._wait[pool] = min(2 * self._wait[pool], self._settings.sent_seconds)
         return due
+
+
+class EmptyQueues:
+    """Queues that hold no message: what was sent a while ago is with a worker, which may be at something else, or lost.
+
+    Sent again, it comes twice at worst, to a worker that has nothing to do.
+    """
+
+    def __init__(self, waiting: Callable[[str], int | None]) -> None:
+        """`waiting` as in the port Queue; it is asked once a second at most."""
+        self._waiting = waiting
+        self._found: dict[str, tuple[float, bool]] = {}
+
+    def empty(self, pool: str, now: float) -> bool:
+        """Whether the pool's queue is known to be empty; a queue that is away is not."""
+        at, found = self._found.get(pool, (float("-inf"), False))
+        if now - at < _ASK_SECONDS:
+            return found
+        try:
+            found = self._waiting(pool) == 0
+        except StoreUnavailableError:
+            found = False
+        self._found[pool] = (now, found)
+        return found

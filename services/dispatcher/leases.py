@@ -41,6 +41,10 @@ class Leases:
         limit = self._settings.lease_seconds if chunk.state == "running" else self._settings.sent_seconds
         return now - self._seen[chunk.id].since >= limit
 
+    def overdue(self, chunk: Chunk, now: float) -> bool:
+        """Whether a sent chunk was not claimed within a lease time."""
+        return now - self._seen[chunk.id].since >= self._settings.lease_seconds
+
     def forget(self) -> None:
         """Start anew: what a store that was away did not show says nothing about workers."""
         self._seen = {}

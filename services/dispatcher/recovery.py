@@ -61,17 +61,29 @@ class Recovery:
         self._memory.pop(job, None)
 
     def take_back(
-        self, job: Job, active: Sequence[Chunk], counts: Counts, *, dead: frozenset[str], resend: bool, now: float
+        self,
+        job: Job,
+        active: Sequence[Chunk],
+        counts: Counts,
+        *,
+        dead: frozenset[str],
+        resend: bool,
+        empty: Callable[[], bool],
+        now: float,
     ) -> tuple[Job, list[Chunk]]:
         """Look at the sent and running chunks of a running job; returns its row, which may have failed, and those
         chunks that are still sent or running.
 
-        `dead` are workers known to be; `resend`: messages are known to be lost, so nothing stays sent.
+        `dead` are workers known to be; `resend`: messages are known to be lost, so nothing stays sent; `empty`: whether
+        the queue is, so that what was sent a lease time ago does not.
         """
         lost = self.lost(job.id, active, dead=dead, now=now)
         self._waiting = set()
+        leases = self._leases[job.id]
         for chunk in active:
-            if chunk.state == "sent" and (resend or self._leases[job.id].expired(chunk, now)):
+            if chunk.state == "sent" and (
+                resend or leases.expired(chunk, now) or (leases.overdue(chunk, now) and empty())
+            ):
                 self._swap(chunk, states.resend(chunk))
         running = [chunk for chunk in active if chunk.state == "running"]
         memory = self._memory.setdefault(job.id, _Memory())

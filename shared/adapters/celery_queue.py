@@ -188,6 +188,10 @@ class CeleryQueue:
         with _translated(), _client(self._url) as client:
             client.ping()
 
+    def waiting(self, pool: str) -> int:
+        """See the port."""
+        return backlog(self._url, pool)
+
     def lost_workers(self) -> frozenset[str]:
         """None: the queue cannot tell, and leases can."""
         return frozenset()

@@ -149,6 +149,10 @@ class ChildQueue:
         if self._closed:
             raise FailedError("the queue is closed")
 
+    def waiting(self, pool: str) -> int | None:  # noqa: ARG002 - one child has them all
+        """None: what the child has not read yet is in its pipe."""
+        return None
+
     def lost_workers(self) -> frozenset[str]:
         """See the port."""
         with self._lock:

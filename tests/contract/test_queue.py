@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from shared.adapters.celery_queue import CeleryQueue, backlog
+from shared.adapters.celery_queue import CeleryQueue
 from shared.adapters.child import ChildQueue
 from shared.domain.errors import FailedError, StoreUnavailableError
 from shared.ports import Queue
@@ -137,6 +137,7 @@ def test_messages_arrive_in_order(make: Make, seen: Seen) -> None:
         queue.send({"schema": 1, "chunks": [number]})
     until(lambda: len(seen.messages()) == 50)
     assert seen.messages() == [{"schema": 1, "chunks": [number]} for number in range(50)]
+    assert queue.waiting("default") in (0, None)
 
 
 def test_a_question_is_answered(make: Make) -> None:
@@ -210,7 +211,7 @@ def test_a_worker_ends_when_its_parent_is_killed(tmp_path: Path, seen: Seen) -> 
     parent = f"""
 import sys, time
 from pathlib import Path
-from shared.adapters.celery_queue import CeleryQueue, backlog
+from shared.adapters.celery_queue import CeleryQueue
 from shared.adapters.child import ChildQueue
 environment = {{"ECHO": "echo", "SEEN": {str(seen.path)!r}}}
 queue = ChildQueue([sys.executable, "-c", {ECHO!r}], environment=environment, log=Path({str(tmp_path / "log")!r}))
@@ -236,7 +237,7 @@ def test_a_message_goes_to_its_pool(redis_url: str, seen: Seen, tmp_path: Path) 
         queue.send({"number": 2, "pool": "other"})
         assert queue.ask({"pool": "other"}, timeout=30)["echo"] == {"pool": "other"}
         assert seen.messages() == [{"number": 2, "pool": "other"}]
-        assert (backlog(redis_url, "default"), backlog(redis_url, "other")) == (1, 0)
+        assert (queue.waiting("default"), queue.waiting("other")) == (1, 0)
         with pytest.raises(FailedError, match=r"no worker of pool 'default' answered within 0\.1 s"):
             queue.ask({}, timeout=0.1)
         queue.close(grace=0)
@@ -273,7 +274,12 @@ def test_after_an_outage_messages_are_taken_again(own_redis: Server, seen: Seen,
                 client.flushall()
         else:
             own_redis.stop() if outage == "restart" else own_redis.kill()
-            for method in (queue.check, lambda: queue.send({"lost": 1}), lambda: queue.ask({}, timeout=1.0)):
+            for method in (
+                queue.check,
+                lambda: queue.waiting("default"),
+                lambda: queue.send({"lost": 1}),
+                lambda: queue.ask({}, timeout=1.0),
+            ):
                 with pytest.raises(StoreUnavailableError):
                     method()
             own_redis.start()

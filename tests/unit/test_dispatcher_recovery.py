@@ -75,6 +75,28 @@ def test_messages_of_a_dead_worker_are_sent_again(scene: Scene) -> None:
     assert sum(len(message["chunks"]) for message in scene.queue.messages[before:]) == 10
 
 
+def test_what_was_sent_and_is_not_in_an_empty_queue_is_sent_again_while_others_run(scene: Scene) -> None:
+    (chunk,) = scene.claim()
+
+    def generations_after_a_lease_time() -> set[int]:
+        for _ in range(3):
+            scene.steps(seconds=LEASE / 2)
+            assert scene.jobs.beat(chunk.id, chunk.generation, ready=True)
+        return {one.generation for one in scene.chunks("sent")}
+
+    assert generations_after_a_lease_time() == {1}  # its messages wait
+    scene.queue.messages.clear()
+    scene.queue.away = True
+    assert generations_after_a_lease_time() == {1}
+    scene.queue.away = False
+    scene.steps(2)
+    assert {one.generation for one in scene.chunks("sent")} == {3}
+    assert sum(len(message["chunks"]) for message in scene.queue.messages) == 9
+    assert generations_after_a_lease_time() == {3}
+    assert {(one.losses, one.solo) for one in scene.chunks()} == {(0, False)}
+    assert row(scene, chunk).generation == chunk.generation
+
+
 def test_a_pool_of_zero_never_counts_against_anything(scene: Scene) -> None:
     for _ in range(20):
         scene.steps(seconds=scene.settings.leases.sent_seconds / 2)

@@ -1,6 +1,7 @@
 from dataclasses import replace
 
-from services.dispatcher.idle import IdlePools
+from services.dispatcher.idle import EmptyQueues, IdlePools
+from shared.domain.errors import StoreUnavailableError
 from shared.domain.records import Chunk, Job, JobOptions
 from shared.settings import LeaseSettings
 from tests.unit.test_turns import chunk
@@ -53,3 +54,24 @@ def test_a_pool_in_which_any_job_moves_is_not_idle() -> None:
     sent = running(("a", "gpu", "sent"))
     assert pools.stranded(sent, 100.0) == set()
     assert pools.stranded(sent, 100.0 + LEASE) == {"gpu"}
+
+
+def test_a_queue_is_asked_once_a_second_for_each_pool() -> None:
+    asked = []
+
+    def waiting(pool: str) -> int:
+        asked.append(pool)
+        return 0 if pool == "gpu" else 1
+
+    queues = EmptyQueues(waiting)
+    assert [queues.empty("gpu", at) for at in (0.0, 0.5, 1.0)] == [True] * 3
+    assert [queues.empty("other", at) for at in (0.0, 0.5, 1.0)] == [False] * 3
+    assert asked == ["gpu"] * 2 + ["other"] * 2
+
+
+def test_a_queue_that_is_away_or_cannot_tell_is_not_known_to_be_empty() -> None:
+    def away(_: str) -> int:
+        raise StoreUnavailableError("away")
+
+    assert not EmptyQueues(away).empty("gpu", 0.0)
+    assert not EmptyQueues(lambda _: None).empty("gpu", 0.0)
