@@ -21,7 +21,7 @@ from benchmarks.rounds import ROUNDS, Comparison, Timed, UnequalError, compare, 
 from benchmarks.stub_service import SIZE
 from services.ingest import IngestRequest, run
 from shared import layout, wiring
-from shared.domain.ensemble import run_definition, run_id
+from shared.domain.definitions import run_definition, run_id
 from shared.domain.records import Run
 from shared.ensemble_file import architectures, parse
 from shared.packs import Manifest

@@ -6,7 +6,8 @@ from hashlib import sha256
 
 from shared import ensemble_versions, layout, run_files
 from shared.domain import runs as rules
-from shared.domain.ensemble import Ensemble, Member, run_definition, run_id
+from shared.domain.definitions import run_definition, run_id
+from shared.domain.ensemble import Ensemble, Member
 from shared.domain.errors import BadInputError
 from shared.domain.records import EnsembleVersion, Run
 from shared.domain.taxonomy import Taxonomy

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from shared import layout
+from shared.domain.definitions import ensemble_definition
 from shared.domain.digests import digest
 from shared.domain.ensemble import Ensemble, from_plain
 from shared.domain.fits import Fit
@@ -77,7 +78,7 @@ def summary(runs: Runs, version: EnsembleVersion) -> dict[str, Any]:
 
 def _store(stores: Stores, version: EnsembleVersion, move_current: bool) -> EnsembleVersion:
     """The version under its digest."""
-    definition = from_plain(version.document).definition()
+    definition = ensemble_definition(from_plain(version.document))
     content = {k: v for k, v in version.plain().items() if k not in ("version", "created", "document", "imported")}
     version = replace(version, version=digest([definition, content]))
     stores.objects.put(layout.ensemble_version(version.name, version.version), to_yaml(version.plain()))

@@ -6,8 +6,9 @@ from typing import Any
 
 from shared.domain import ensemble_rules
 from shared.domain import runs as rules
+from shared.domain.definitions import ensemble_definition, run_definition, run_id
 from shared.domain.digests import digest
-from shared.domain.ensemble import Ensemble, Task, run_definition, run_id
+from shared.domain.ensemble import Ensemble, Task
 from shared.domain.errors import BadInputError, ConflictError, NotFoundError
 from shared.domain.records import Run, Training
 from shared.domain.taxonomy import Taxonomy
@@ -91,7 +92,7 @@ def request(
     ids = {name: run_id(of_members[name]) for name in chosen}
     training = stores.runs.add_training(
         Training(
-            id=digest([ensemble.definition(), dataset, source.manifest.fingerprint, ids]),
+            id=digest([ensemble_definition(ensemble), dataset, source.manifest.fingerprint, ids]),
             ensemble=ensemble.name,
             dataset=dataset,
             document=ensemble.plain(),

@@ -8,7 +8,8 @@ from typing import Any
 
 from shared import layout
 from shared.adapters.directory import DirectoryObjects
-from shared.domain.ensemble import Member, run_definition, run_id
+from shared.domain.definitions import run_definition, run_id
+from shared.domain.ensemble import Member
 from shared.domain.records import Run
 from shared.packs import Manifest
 from shared.settings import ScoringSettings, TrainingSettings

@@ -11,6 +11,7 @@ from typing import Any
 
 from shared import layout, run_log
 from shared.domain import states
+from shared.domain.definitions import ensemble_definition
 from shared.domain.ensemble import Ensemble, Member, from_plain, member_from_plain
 from shared.domain.errors import NotFoundError
 from shared.domain.estimates import MemberRates
@@ -116,7 +117,7 @@ class Measured:
         for job in self._stores.jobs.jobs(states.ANSWERED):
             with suppress(NotFoundError):  # its version was removed
                 version = self._stores.runs.version(job.ensemble, job.version)
-                if from_plain(version.document).definition() == ensemble.definition():
+                if ensemble_definition(from_plain(version.document)) == ensemble_definition(ensemble):
                     found = self._of_job(job, ensemble)
                     if found.on_gpu:
                         return found

@@ -7,7 +7,8 @@ from typing import Any
 from services.launcher.reconciler import Reconciler
 from shared import ensemble_versions
 from shared.domain import runs as rules
-from shared.domain.ensemble import Ensemble, Split, run_id
+from shared.domain.definitions import run_id
+from shared.domain.ensemble import Ensemble, Split
 from shared.domain.ensemble import from_plain as ensemble_from_plain
 from shared.domain.errors import BadInputError, FailedError
 from shared.domain.records import EnsembleVersion, Run, Training

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from shared import layout, wiring
-from shared.domain.ensemble import Member, Split, run_definition, run_id
+from shared.domain.definitions import run_definition, run_id
+from shared.domain.ensemble import Member, Split
 from shared.domain.records import Run
 from shared.packs import Manifest
 from shared.ports import Objects

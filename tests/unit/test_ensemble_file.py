@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared import ensemble_file
+from shared.domain.definitions import ensemble_definition
 from shared.domain.ensemble import Ensemble, Init, Input, LabelRange, Mean, Schedule, from_plain
 from shared.domain.errors import BadInputError
 
@@ -102,7 +103,7 @@ def test_members_may_vote() -> None:
     assert ensemble.means.members == Mean(votes=True)
     assert parse(ensemble_file.render(ensemble)) == ensemble
     assert from_plain(ensemble.plain()) == ensemble
-    assert ensemble.definition() != parse(SMALL).definition()
+    assert ensemble_definition(ensemble) != ensemble_definition(parse(SMALL))
     with pytest.raises(BadInputError, match=r"means\.views: unknown value 'plurality'"):
         parse(SMALL + "means: {views: plurality}\n")
 

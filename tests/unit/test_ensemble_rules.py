@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.domain import ensemble_rules as rules
-from shared.domain.ensemble import Init, Input, Member, Schedule, Split, run_definition, run_id
+from shared.domain.definitions import run_definition, run_id
+from shared.domain.ensemble import Init, Input, Member, Schedule, Split
 
 SPLIT = Split(seed=1, holdout=0.1)
 MEMBER = Member(

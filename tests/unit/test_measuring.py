@@ -8,7 +8,8 @@ import pytest
 from services.cli import planning
 from services.cli.measuring import Measured
 from shared import ensemble_file, layout, wiring
-from shared.domain.ensemble import Member, run_definition
+from shared.domain.definitions import run_definition
+from shared.domain.ensemble import Member
 from shared.domain.records import Chunk, EnsembleVersion, Job, JobOptions, Run
 from shared.ports import Stores
 from shared.settings import Settings

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from shared import ensemble_file
+from shared.domain.definitions import ensemble_definition, run_definition, run_id
 from shared.domain.digests import digest
-from shared.domain.ensemble import Augmentation, Member, member_from_plain, run_definition, run_id
+from shared.domain.ensemble import Augmentation, Member, member_from_plain
 
 FILE = """
 name: ids
@@ -31,7 +32,7 @@ def test_ids_of_the_first_release_still_hold() -> None:
     demo = ensemble_file.load(Path(__file__).parents[2] / "ensembles" / "grocery-small.yaml")
     found = [run_id(definition(of)) for of in demo.members.values()]
     assert found == ["c3f87f5e2efbd24d", "6504bf2d6009503d"]
-    assert digest(demo.definition()) == "6ca3c7a611c635db"  # so trainings go on and versions stay the same too
+    assert digest(ensemble_definition(demo)) == "6ca3c7a611c635db"  # so trainings go on and versions stay the same too
 
 
 @pytest.mark.parametrize(

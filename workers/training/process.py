@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from shared import layout, run_files
-from shared.domain.ensemble import Member, member_from_plain, run_id
+from shared.domain.definitions import run_id
+from shared.domain.ensemble import Member, member_from_plain
 from shared.domain.errors import BadInputError, NotFoundError
 from shared.domain.label_sets import Classes
 from shared.domain.records import SCHEMA, Run
