@@ -4,7 +4,8 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from services.ingest.pack_writer import NO_CATEGORIES, NO_DUMP, TRUNCATED, PackAccount, Rules
+from services.ingest.pack_walk import NO_CATEGORIES, NO_DUMP, TRUNCATED, Rules
+from services.ingest.pack_writer import PackAccount
 from services.ingest.progress import Meter
 from services.ingest.ranges import Target, packs_of_file, packs_of_stream
 from services.ingest.sources import KINDS, Categories, Source

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from services.ingest.bson_elements import MAX_DOCUMENT
-from services.ingest.pack_writer import is_picture
+from services.ingest.pack_walk import is_picture
 from shared.domain.errors import BadInputError
 from shared.domain.taxonomy import Taxonomy
 

@@ -3,16 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from services.ingest.pack_writer import (
-    Advance,
-    PackAccount,
-    PackPlace,
-    Rules,
-    put_account,
-    read_account,
-    unplaced,
-    write_pack,
-)
+from services.ingest.pack_walk import Advance, Rules
+from services.ingest.pack_writer import PackAccount, PackPlace, put_account, read_account, unplaced, write_pack
 from services.ingest.processes import Processes
 from services.ingest.progress import Meter
 from services.ingest.window import Window, find_start, reader_of

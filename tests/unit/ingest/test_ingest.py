@@ -9,7 +9,7 @@ import bson
 import numpy as np
 import pytest
 
-from services.ingest import pack_writer
+from services.ingest import pack_walk, pack_writer
 from shared import layout, packs
 from shared.domain.errors import BadInputError, ConflictError, NotFoundError
 from shared.packs import read_index, read_indexes, read_manifest
@@ -219,7 +219,7 @@ def test_every_object_and_account_carries_a_schema(shop: Any, products: Products
 
 
 def test_the_marker_for_no_category_is_that_of_the_indexes() -> None:
-    assert packs.NO_CATEGORY == pack_writer.NO_CATEGORY
+    assert packs.NO_CATEGORY == pack_walk.NO_CATEGORY
 
 
 @pytest.mark.parametrize("name", ["", "../d", "a/b", ".d", "a b", "d" * 101])

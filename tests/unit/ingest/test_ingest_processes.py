@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from services.ingest.pack_writer import PackAccount, Rules
+from services.ingest.pack_walk import Rules
+from services.ingest.pack_writer import PackAccount
 from services.ingest.processes import Processes
 from services.ingest.progress import Meter
 from services.ingest.ranges import Target
