@@ -56,27 +56,10 @@ def one_line(found: tuple[int, str, str], code: int, *words: str) -> None:
     assert [word for word in words if word not in line] == [], line
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "datasets",
-        "datasets --json",
-        "jobs",
-        "jobs --json",
-        "jobs JOB",
-        "jobs JOB --json",
-        "jobs JOB --watch",
-        "keys",
-        "keys --json",
-        "runs",
-        "runs --json",
-        "runs first",
-        "ensembles",
-        "ensembles --json",
-        "ensembles show tiny",
-        "ensembles show tiny --json",
-    ],
-)
+SHOWN = ("datasets", "jobs", "jobs JOB", "keys", "runs", "ensembles", "ensembles show tiny")
+
+
+@pytest.mark.parametrize("line", [*SHOWN, *(f"{verb} --json" for verb in SHOWN), "jobs JOB --watch", "runs first"])
 def test_a_verb_says_the_same_in_both_places(line: str, here: Verb, there: Verb, shop: Shop) -> None:
     arguments = [shop.job if word == "JOB" else word for word in line.split()]
     theirs = there(*arguments)
