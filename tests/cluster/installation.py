@@ -1,7 +1,6 @@
 """Shelver installed on the cluster with external stores, as its operator and its users meet it.
 
-TEST_CLUSTER_REGISTRY is what stands before the names of the images (`localhost/`, `registry.example.com/shop/`), and
-TEST_CLUSTER_OLDER the folder that `.ci/older` filled, whose images have the same names and another version.
+TEST_CLUSTER_OLDER is the folder that `.ci/older` filled, whose images have the same names and another version.
 """
 
 import json
@@ -15,7 +14,6 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import yaml
 
@@ -24,6 +22,7 @@ from shared import wiring
 from shared.domain.errors import StoreUnavailableError
 from shared.ports import Stores
 from shared.settings import Settings
+from tests.cluster import release
 from tests.cluster.namespace import Cluster, Json
 from tests.guide import REPOSITORY, documented
 from tests.monitoring.prometheus import Prometheus, scraping
@@ -37,9 +36,6 @@ SECONDS = 600.0  # for what must come about on a busy machine
 CURRENT = REPOSITORY / "charts" / "shelver"
 COMPONENTS = {"gateway": 2, "dispatcher": 2, "launcher": 1, "worker-default": 2}
 """Pods of each."""
-_SMALL = {"requests": {"cpu": "20m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}}
-_COMPUTING = {"requests": {"cpu": "100m", "memory": "512Mi"}, "limits": {"memory": "4Gi"}}
-
 T = TypeVar("T")
 
 
@@ -131,42 +127,12 @@ class Installation:
 
     def images(self, chart: Path) -> dict[str, str]:
         """Those of a chart's version."""
-        version = yaml.safe_load((chart / "Chart.yaml").read_text())["appVersion"]
-        registry = os.environ.get("TEST_CLUSTER_REGISTRY", "")
-        return {name: f"{registry}shelver-{name}:{version}" for name in ("service", "worker")}
+        return release.images(chart)
 
     def values(self, chart: Path, **more: Any) -> Path:
         """A file of values for a chart and the images of its version."""
-        s3, ports = self.settings.s3, [urlsplit(url).port for url in (self.settings.catalog, self.settings.queue)]
-        objects = {"secret": "bucket", "place": self.settings.objects, "endpoint": s3.endpoint}
-        values: Json = {
-            "images": self.images(chart),
-            "external": {
-                "catalog": {"secret": "stores", "port": ports[0]},
-                "queue": {"secret": "stores", "port": ports[1]},
-                "objects": objects | {"port": urlsplit(s3.endpoint).port},
-            },
-            "gateway": {
-                "adminKey": {"secret": "first-key"},
-                "replicas": {"min": 2, "max": 2},
-                "resources": _SMALL,
-            },
-            "dispatcher": {"resources": _SMALL},
-            "launcher": {"resources": _SMALL},
-            "worker": {"replicas": 2, "gpu": {"count": 0}, "resources": _COMPUTING},
-            "jobs": {
-                "training": {"gpu": {"count": 0}, "sharedMemory": "256Mi", "resources": _COMPUTING},
-                "ingest": {"resources": _SMALL},
-            },
-            "settings": {
-                "gateway": {"source_prefixes": "s3://dumps/"},
-                "launcher": {"poll_seconds": 1},
-                "leases": {"lease_seconds": 10},
-                "training": {"checkpoint_seconds": 1},
-            },
-        }
         file = self.folder / f"values-{len(list(self.folder.glob('values-*')))}.yaml"
-        file.write_text(yaml.safe_dump(values | more))
+        file.write_text(yaml.safe_dump(release.values(chart, self.settings) | more))
         return file
 
     def ask(self, question: Callable[[Client], T]) -> T:
