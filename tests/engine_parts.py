@@ -3,7 +3,7 @@
 import hashlib
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -86,6 +86,12 @@ def md5s(pictures: Sequence[bytes]) -> np.ndarray:
 
 def first_image(products: Sequence[Sequence[bytes]]) -> np.ndarray:
     return np.cumsum([0, *(len(pictures) for pictures in products)]).astype(np.int64)
+
+
+def catalog(seed: int, products: int = 13) -> list[list[bytes]]:
+    """Products of one to four random pictures."""
+    noise = np.random.default_rng(seed)
+    return [[random_picture(noise) for _ in range(count)] for count in noise.integers(1, 5, products)]
 
 
 def chunk(products: Sequence[Sequence[bytes]], *, first_id: int = 1, category_ids: Sequence[int] = ()) -> ChunkInput:
@@ -181,3 +187,8 @@ class Rig:
     def shapes(self) -> list[tuple[int, ...]]:
         """Of every forward pass so far."""
         return [shape for network in self.networks.values() for shape in network.module.shapes]
+
+
+def values(results: Sequence[ProductResult]) -> list[ProductResult]:
+    """What products are told, apart from their ids."""
+    return [replace(result, product=0) for result in results]

@@ -8,21 +8,23 @@ import torch
 
 from shared.domain.errors import StoreUnavailableError
 from shared.domain.predictions import DECIMALS, predict
-from tests.engine_parts import CLASSES, CPU, TAXONOMY, Colours, Rig, chunk, md5s, picture, random_picture
+from tests.engine_parts import (
+    CLASSES,
+    CPU,
+    TAXONOMY,
+    Colours,
+    Rig,
+    catalog,
+    chunk,
+    md5s,
+    picture,
+    random_picture,
+    values,
+)
 from workers.scoring.accumulate import DeviceMeans
-from workers.vision.devices import DeviceTooSmallError, torch_threads
+from workers.vision.devices import torch_threads
 
 BROKEN = b"\xff\xd8\xffthis is no picture"
-
-
-def catalog(seed: int, products: int = 13) -> list[list[bytes]]:
-    noise = np.random.default_rng(seed)
-    return [[random_picture(noise) for _ in range(count)] for count in noise.integers(1, 5, products)]
-
-
-def values(results):
-    """What a product is told, apart from its id."""
-    return [replace(result, product=0) for result in results]
 
 
 def test_results_stand_in_the_order_of_the_index_and_chunks():
@@ -160,16 +162,6 @@ def test_pictures_of_the_inputs_size_are_decoded_where_the_network_reads_them(ba
     assert values([p for result in together for p in result.products]) == values(alone)
 
 
-def test_pictures_decoded_for_a_larger_batch_go_into_a_smaller_one():
-    """Memory ran out in the first chunk: those of the second were decoded ahead already."""
-    noise = np.random.default_rng(5)
-    products = [[picture(*map(tuple, noise.integers(0, 256, (2, 3)).tolist()), side=4)] for _ in range(40)]
-    halved = Rig(batch_images=8, fits=4).run(chunk(products[:20]), chunk(products[20:], first_id=40))
-    plain = Rig(batch_images=4).run(chunk(products[:20]), chunk(products[20:], first_id=40))
-    assert [result.halvings for result in halved] == [1, 0]
-    assert [values(result.products) for result in halved] == [values(result.products) for result in plain]
-
-
 def test_a_product_without_images_is_an_error_and_stops_nothing():
     found = Rig().products_of(chunk([[], [random_picture(np.random.default_rng(11))], []]))
 
@@ -249,42 +241,6 @@ def test_what_the_source_of_chunks_raises_comes_after_the_results_before():
     assert len(next(results).products) == 2
     with pytest.raises(StoreUnavailableError, match="away"):
         next(results)
-
-
-def test_pictures_larger_than_the_bound_go_one_by_one(monkeypatch):
-    given = chunk(catalog(14, 4))
-    expected = Rig(batch_images=8).products_of(given)
-    monkeypatch.setattr("workers.scoring.decoders._BYTES", 1)
-
-    assert Rig(batch_images=8).products_of(given) == expected
-
-
-def test_out_of_memory_halves_the_shape_and_goes_on():
-    chunks = [chunk(catalog(seed, 6), first_id=10 * seed) for seed in (1, 2, 3)]
-    rig = Rig(batch_images=16, fits=5)
-    results = rig.run(*chunks)
-
-    assert rig.halved == [8, 4]
-    assert rig.engine.batch_images == 4
-    assert [(result.batch_images, result.halvings) for result in results] == [(4, 2), (4, 0), (4, 0)]
-    assert [p for result in results for p in result.products] == Rig(batch_images=4).products_of(*chunks)
-
-
-def test_a_device_that_holds_no_single_picture_is_not_the_products_fault():
-    rig = Rig(batch_images=2, fits=0)
-    with pytest.raises(DeviceTooSmallError, match="one picture at a time does not fit"):
-        rig.run(chunk(catalog(1)))
-    assert rig.halved == [1]
-
-
-def test_warming_up_finds_the_shape_that_fits():
-    rig = Rig(batch_images=16, fits=5)
-    rig.engine.warm_up()
-
-    assert rig.engine.batch_images == 4
-    assert rig.halved == []
-    with pytest.raises(DeviceTooSmallError):
-        Rig(fits=0).engine.warm_up()
 
 
 def test_other_failures_of_a_network_are_not_hidden(monkeypatch):
