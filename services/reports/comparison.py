@@ -166,6 +166,13 @@ def _tables(ensemble: Ensemble, combination: str, full: Way) -> Iterator[tuple[s
             for words, images, products in _steps(full)
         ],
     )
+    yield (
+        "combinations, networks alone, all means geometric",
+        [
+            (name, replace(way, images="none", products="none", means=_all(full.means, 0.0)))
+            for name, way in _inside(ensemble, full).items()
+        ],
+    )
     for words, mean in (("as in the file", full.means), ("all geometric", _all(full.means, 0.0))):
         yield (
             f"image duplicates of {combination}, means {words}{BEST_FIRST}",

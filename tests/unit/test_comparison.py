@@ -114,6 +114,10 @@ def test_networks_alone_are_means_by_hand(house: House) -> None:
         per_image = (one + 3 * other) / 4
         return int(np.log(per_image).mean(axis=0).argmax())
 
+    def geometric_alone(of_a: Scores, _: Scores) -> int:
+        return int(np.log(of_a[:, 0].astype(float)).mean(axis=0).argmax())
+
+    assert found["combinations, networks alone, all means geometric", "one"] == house.right(geometric_alone)
     assert found["members, networks alone", "a"] == house.right(mean(plain, 1, 0))
     assert found["members, networks alone", "b"] == house.right(mean(plain, 0, 1))
     assert found["combinations", "both, networks alone"] == house.right(mean(plain, 1, 3))
