@@ -27,7 +27,7 @@ from shared.ensemble_file import architectures, parse
 from shared.packs import Manifest
 from shared.ports import Objects
 from shared.settings import ScoringSettings, Settings, TrainingSettings
-from workers.training import initial, optimizers, process
+from workers.training import initial, optimizers, orders, process
 from workers.training.augment import EpochAugmentation
 from workers.training.checkpoints import Checkpoints
 from workers.training.dataset import divide, epoch_order
@@ -87,13 +87,13 @@ def _catalog(home: Path, images: int, size: int) -> tuple[Objects, Manifest]:
     return stores.objects, manifest
 
 
-def _order(objects: Objects, manifest: Manifest, file: str) -> process.Order:
+def _order(objects: Objects, manifest: Manifest, file: str) -> orders.Order:
     """A run as the launcher declares it."""
     member = parse(file, "the benchmark", architectures()).members["only"]
     definition = run_definition(member, dataset=manifest.fingerprint, taxonomy=manifest.taxonomy, parent="")
     row = Run(id=run_id(definition), member=member.name, dataset=manifest.dataset, definition=definition)
     objects.put(layout.run_file(row.id, "definition.json"), json.dumps(row.plain()).encode())
-    return process.validate(objects, row.id, _settings())
+    return orders.validate(objects, row.id, _settings())
 
 
 def _settings() -> TrainingSettings:
@@ -118,7 +118,7 @@ class _Steps:
         return self.asked == self.last
 
 
-def _train(objects: Objects, order: process.Order, steps: int) -> Timed:
+def _train(objects: Objects, order: orders.Order, steps: int) -> Timed:
     """Train afresh; what each of the `steps` after the first takes."""
     asks = _Steps(steps + 1, order.device.device)
     _go(objects, order, asks)
@@ -126,7 +126,7 @@ def _train(objects: Objects, order: process.Order, steps: int) -> Timed:
     return Timed(ended - began, steps, cpu - cpu_before).per(steps)
 
 
-def _go(objects: Objects, order: process.Order, asks: Callable[[], bool]) -> None:
+def _go(objects: Objects, order: orders.Order, asks: Callable[[], bool]) -> None:
     """Train afresh until `asks` says to go."""
     for key in list(objects.list(layout.run_prefix(order.run.id))):
         if not key.endswith("/definition.json"):
@@ -143,7 +143,7 @@ def _go(objects: Objects, order: process.Order, asks: Callable[[], bool]) -> Non
 class _Step:
     """A step on the training's first batch, which is resized, mirrored and normalised already."""
 
-    order: process.Order
+    order: orders.Order
     module: nn.Module
     objective: Objective
     optimizer: torch.optim.Optimizer
@@ -151,7 +151,7 @@ class _Step:
     targets: Tensor
 
     @classmethod
-    def of(cls, objects: Objects, order: process.Order) -> "_Step":
+    def of(cls, objects: Objects, order: orders.Order) -> "_Step":
         member, device = order.member, order.device.device
         parts = divide(objects, order.manifest, order.classes, member.split, member.images, member.share)
         task = task_of(member, order.classes, parts)
@@ -180,7 +180,7 @@ class _Step:
         return steps
 
 
-def _check_first(objects: Objects, order: process.Order, step: _Step) -> None:
+def _check_first(objects: Objects, order: orders.Order, step: _Step) -> None:
     """Both sides' first step. Raises UnequalError where their weights are not equal then."""
     _go(objects, order, lambda: True)
     found = Checkpoints(objects, order.run.id, 1).restore(1)

@@ -42,13 +42,13 @@ class Bench:
 
     def train(self, run: str, attempt: int = 1, preempted: Callable[[], bool] = lambda: False) -> None:
         """One attempt, in this process."""
-        from workers.training import process  # not above: torch would slow down every test of the pure core
+        from workers.training import orders, process  # not above: torch would slow down every test of the pure core
 
         ticks = count()
         around = process.Surroundings(
             self.objects, self.settings, ScoringSettings(), lambda: float(next(ticks)), self.said.append, preempted
         )
-        process.train(process.validate(self.objects, run, self.settings), attempt, around)
+        process.train(orders.validate(self.objects, run, self.settings), attempt, around)
 
     def file(self, run: str, name: str) -> bytes:
         """A file of a run."""

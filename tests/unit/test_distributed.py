@@ -27,7 +27,7 @@ import torch.distributed as dist
 from shared.adapters.directory import DirectoryObjects
 from shared.settings import ScoringSettings, TrainingSettings
 from tests.tiny_member import Preempted
-from workers.training import loop, process
+from workers.training import loop, orders, process
 from workers.training.preemption import PREEMPTED, PreemptedError
 from workers.training.ranks import Ranks
 
@@ -43,7 +43,7 @@ def train(home, run, attempt, rank, count, after):
     preempted = Preempted(after if rank == count - 1 else 0)
     ranks = Ranks(rank, count)
     around = process.Surroundings(objects, settings, ScoringSettings(), lambda: 0.0, print, preempted, ranks)
-    process.train(process.validate(objects, run, settings), attempt, around)
+    process.train(orders.validate(objects, run, settings), attempt, around)
 
 print("ready", flush=True)
 for line in sys.stdin:
@@ -214,24 +214,24 @@ def test_who_is_asked_to_go_takes_all_along_and_others_may_go_on(
 
 @pytest.mark.parametrize(("batch", "accumulate", "processes"), [(8, 1, 3), (8, 2, 4), (8, 4, 4), (6, 2, 2)])
 def test_a_batch_that_cannot_be_cut_is_refused(bench: Bench, batch: int, accumulate: int, processes: int) -> None:
-    from workers.training import process
+    from workers.training import orders
 
     run = bench.declare(replace(MEMBER, batch_size=batch, accumulate=accumulate))
     settings = TrainingSettings(device="cpu", processes=processes)
     with pytest.raises(BadInputError, match=rf"its batch of {batch} cannot be cut .* for {processes} processes"):
-        process.validate(bench.objects, run, settings)
+        orders.validate(bench.objects, run, settings)
 
 
 def test_more_processes_than_gpus_are_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from workers.training import process
+    from workers.training import orders
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     settings = TrainingSettings(device="cuda", processes=2)
     with pytest.raises(BadInputError, match="2 processes need a GPU each, and there are 1; lower it"):
-        process.validate(bench.objects, bench.declare(MEMBER), settings)
+        orders.validate(bench.objects, bench.declare(MEMBER), settings)
 
 
 def test_where_ranks_end_differently_the_reason_wins(tmp_path: Path) -> None:

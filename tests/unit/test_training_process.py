@@ -13,7 +13,7 @@ from shared.domain.ensemble import Init, Input, Member, Split
 from shared.domain.errors import BadInputError, FailedError, NewerSchemaError, NotFoundError, StoreUnavailableError
 from tests.tiny_member import Preempted
 from workers.training import __main__ as training_command
-from workers.training import process
+from workers.training import orders
 from workers.training.dataset import divide
 from workers.training.pictures import PictureSource
 from workers.training.preemption import PREEMPTED, PreemptedError
@@ -105,7 +105,7 @@ def test_the_loaded_member_computes_what_the_holdout_scores_say(bench: Bench, ti
     assert (loaded.classes, loaded.taxonomy, loaded.name) == (3, bench.manifest.taxonomy, "tiny")
     assert len(loaded.input.mean) == len(loaded.input.std) == 3
     assert not loaded.module.training
-    order = process.validate(bench.objects, run, bench.settings)
+    order = orders.validate(bench.objects, run, bench.settings)
     held = divide(bench.objects, bench.manifest, order.taxonomy, tiny.split).held_out
     with PictureSource(bench.objects, held, DecodeLimits(), threads=1, cache_bytes=0) as source:
         (batch,) = source.batches([np.arange(len(held))])
@@ -199,20 +199,20 @@ def test_weights_of_another_kind_of_network_are_refused(bench: Bench, tiny: Memb
 def test_a_definition_that_does_not_fit_is_refused(bench: Bench, tiny: Member) -> None:
     run = bench.declare(tiny)
     with pytest.raises(BadInputError, match=r"there is no runs/none/definition.json"):
-        process.validate(bench.objects, "none", bench.settings)
+        orders.validate(bench.objects, "none", bench.settings)
     key = layout.run_file(run, "definition.json")
     definition = bench.objects.read(key)
     bench.objects.put(key, definition.replace(b'"epochs": 3', b'"epochs": 4'))
     with pytest.raises(BadInputError, match="digest"):
-        process.validate(bench.objects, run, bench.settings)
+        orders.validate(bench.objects, run, bench.settings)
     bench.objects.put(key, definition)
     manifest = json.loads(bench.objects.read(layout.manifest("tiny")))
     bench.objects.put(layout.manifest("tiny"), json.dumps(manifest | {"fingerprint": "other"}).encode())
     with pytest.raises(BadInputError, match="content of dataset 'tiny' is another one"):
-        process.validate(bench.objects, run, bench.settings)
+        orders.validate(bench.objects, run, bench.settings)
     bench.objects.delete(layout.manifest("tiny"))
     with pytest.raises(NotFoundError):
-        process.validate(bench.objects, run, bench.settings)
+        orders.validate(bench.objects, run, bench.settings)
 
 
 def test_a_loss_that_is_no_number_fails_the_run(bench: Bench, tiny: Member) -> None:

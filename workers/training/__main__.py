@@ -28,7 +28,7 @@ def _attempt(run: str, attempt: int, preemption: Preemption) -> int:
     # Imported here because torch takes seconds, in which a signal must already be heeded.
     from shared import settings as shared_settings
     from shared import wiring
-    from workers.training import process, torchrun
+    from workers.training import orders, process, torchrun
     from workers.training.endings import COMPLETE, Ending, ending_of
     from workers.vision.allocator import keep_freed_memory
 
@@ -37,7 +37,7 @@ def _attempt(run: str, attempt: int, preemption: Preemption) -> int:
     def make() -> Ending:
         settings = shared_settings.from_environment()
         objects = wiring.objects(settings)
-        order = process.validate(objects, run, settings.training)
+        order = orders.validate(objects, run, settings.training)
         preemption.defer()
         if settings.training.processes > 1:
             return torchrun.train(run, attempt, settings.training.processes, preempted=preemption.asked)

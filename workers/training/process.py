@@ -1,4 +1,4 @@
-"""From a run's definition to a complete run: everything between the command line and the loop."""
+"""From a validated run to a complete one: everything between the command line and the loop."""
 
 import json
 import os
@@ -12,45 +12,29 @@ import torch
 from torch import nn
 
 from shared import layout, run_files
-from shared.domain.definitions import run_id
-from shared.domain.ensemble import Member, member_from_plain
-from shared.domain.errors import BadInputError, NotFoundError
-from shared.domain.label_sets import Classes
-from shared.domain.records import SCHEMA, Run
-from shared.domain.taxonomy import Taxonomy
-from shared.packs import Manifest, read_classes, read_manifest, read_taxonomy
+from shared.domain.ensemble import Member
+from shared.domain.errors import BadInputError
+from shared.domain.records import SCHEMA
 from shared.ports import Clock, Objects
 from shared.settings import ScoringSettings, TrainingSettings
 from workers.training import features, initial
 from workers.training.card import MemberCard
 from workers.training.checkpoints import Checkpoints, Counters
 from workers.training.dataset import Images, Parts, divide
-from workers.training.device import Device
 from workers.training.features import FeatureSource
 from workers.training.holdout import HoldoutScorer
 from workers.training.journal import Journal
 from workers.training.learner import Learner
 from workers.training.loop import Trainer
 from workers.training.objectives import Task, task_of
+from workers.training.orders import Order
 from workers.training.pictures import PictureSource
 from workers.training.preemption import PreemptedError
 from workers.training.ranks import ALONE, Ranks
 from workers.training.watch import Watch
-from workers.vision import checkpoint, heads, model
+from workers.vision import checkpoint, heads
 from workers.vision.decode import DecodeLimits
-from workers.vision.devices import device_name, resolve_device, resolve_precision
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """A validated run: what to train on what."""
-
-    run: Run
-    member: Member  # resolved: mean, deviation and precision filled in
-    manifest: Manifest
-    taxonomy: Taxonomy
-    classes: Classes  # of the products: the same, or label sets
-    device: Device
+from workers.vision.devices import device_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,32 +48,6 @@ class Surroundings:
     say: Callable[[str], None]
     preempted: Callable[[], bool]
     ranks: Ranks = ALONE
-
-
-def validate(objects: Objects, run: str, settings: TrainingSettings) -> Order:
-    """Read and check a run's definition. Raises BadInputError for whatever does not fit together."""
-    key = layout.run_file(run, "definition.json")
-    try:
-        row = Run.from_plain(json.loads(objects.read(key)))
-    except NotFoundError:
-        raise BadInputError(f"run {run}", f"there is no {key}", remedy="start it by `shelver train`") from None
-    if run_id(row.definition) != run or row.id != run:
-        raise BadInputError(f"run {run}", f"{key} is not what this run's id is the digest of", remedy="remove the run")
-    manifest = read_manifest(objects, row.dataset)
-    taxonomy = read_taxonomy(objects, row.dataset)
-    for what, stored, asked in (
-        ("content", manifest.fingerprint, row.definition["dataset"]),
-        ("category table", taxonomy.fingerprint, row.definition["taxonomy"]),
-    ):
-        if stored != asked:
-            reason = f"the {what} of dataset '{row.dataset}' is another one than when the run was declared"
-            raise BadInputError(f"run {run}", reason, remedy="train again")
-    member = member_from_plain({"name": row.member, **row.definition["member"]})
-    where = resolve_device(settings.device)
-    _check_processes(member, settings.processes, where)
-    precision = resolve_precision(member.precision, where)
-    classes = read_classes(objects, manifest, taxonomy)
-    return Order(row, model.resolved(member, precision), manifest, taxonomy, classes, Device(where, precision))
 
 
 def train(order: Order, attempt: int, around: Surroundings) -> None:
@@ -135,20 +93,6 @@ def train(order: Order, attempt: int, around: Surroundings) -> None:
     checkpoints.clear()
     accuracy = holdout["products"]["all"]
     around.say(f"complete: holdout accuracy per product {accuracy['accuracy']} (n={accuracy['n']})")
-
-
-def _check_processes(member: Member, processes: int, where: torch.device) -> None:
-    if processes > 1 and where.type == "cuda" and processes > torch.cuda.device_count():
-        reason = f"{processes} processes need a GPU each, and there are {torch.cuda.device_count()}"
-        raise BadInputError("SHELVER_TRAINING_PROCESSES", reason, remedy="lower it")
-    parts = max(1, processes) * member.accumulate
-    if parts > member.accumulate and (member.batch_size % parts or member.batch_size // parts < 2):
-        raise BadInputError(
-            f"member {member.name}",
-            f"its batch of {member.batch_size} cannot be cut into equal parts of 2 or more images for {processes} "
-            f"processes with {member.accumulate} each (accumulate)",
-            remedy="change batch_size or accumulate, or train with another SHELVER_TRAINING_PROCESSES",
-        )
 
 
 def _check_watch(member: Member, parts: Parts) -> None:

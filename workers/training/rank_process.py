@@ -34,7 +34,7 @@ def _attempt(run: str, attempt: int, folder: Path, rank: int, preemption: Preemp
 
     from shared import settings as shared_settings
     from shared import wiring
-    from workers.training import process, ranks, torchrun
+    from workers.training import orders, process, ranks, torchrun
     from workers.training.endings import COMPLETE, FAILED, Ending, ending_of
     from workers.vision.allocator import keep_freed_memory
     from workers.vision.devices import resolve_device
@@ -48,7 +48,7 @@ def _attempt(run: str, attempt: int, folder: Path, rank: int, preemption: Preemp
         if resolve_device(training.device).type == "cuda":
             torch.cuda.set_device(rank)  # else each rank would also take memory of the first GPU
             training = replace(training, device=f"cuda:{rank}")
-        order = process.validate(objects, run, training)
+        order = orders.validate(objects, run, training)
         preemption.defer()
         around = process.Surroundings(
             objects,
