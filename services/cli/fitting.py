@@ -120,9 +120,8 @@ def _show_thresholds(found: "Fitted") -> None:
 
 def _show_decisions(found: "Fitted") -> None:
     stdout.print(f"temperature: {found.fit.temperature:.3f}", markup=False)
-    if found.fit.precisions:
-        words = ", ".join(f"{source} {of[0]:.4f}" for source, of in found.fit.precisions.items())
-        stdout.print(f"probability of what duplicates alone decide, as often as it was right: {words}", markup=False)
+    for source, right in found.told.items():
+        stdout.print(f"{source} alone decides: right {right}, which is its probability", markup=False)
     stdout.print(f"\ndecisions that are right with probability {found.fit.accuracy:g} or more", markup=False)
     table(
         ["source", "decision", "from probability", "share", "right"],

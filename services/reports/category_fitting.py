@@ -13,6 +13,7 @@ from services.reports.holdout import Holdout, Mix, Part, Policy
 from services.reports.mixing import Mixing
 from shared.domain import fitting, intervals, means, predictions
 from shared.domain.fits import DECISIONS, SOURCES, Fit, Precisions, Thresholds
+from shared.domain.intervals import Accuracy
 
 _MODEL = SOURCES.index("model")
 
@@ -92,6 +93,16 @@ class CategoryFitter(Fitter):
     def decided(self) -> tuple[Decided, ...]:
         """What the thresholds without a product's fold decide on it, per source."""
         return tuple(self._decided())
+
+    def told(self) -> dict[str, Accuracy]:
+        """See `Fitter`."""
+        by_source = {source: self._told & (self._source == place) for place, source in enumerate(SOURCES)}
+        right = self._right[-1, :, 0]
+        return {
+            source: intervals.accuracy(int(right[mine].sum()), int(mine.sum()))
+            for source, mine in by_source.items()
+            if mine.any()
+        }
 
     def _no_stacking(self) -> str:
         return self.no_mixing() or ("they are fitted where members do not vote" if self.mix.means.members.votes else "")

@@ -15,7 +15,7 @@ from shared.domain import fitting
 from shared.domain.ensemble import Mean, Means
 from shared.domain.errors import BadInputError
 from shared.domain.fits import Fit
-from shared.domain.intervals import Average
+from shared.domain.intervals import Accuracy, Average
 
 FOLDS = 5
 
@@ -73,6 +73,10 @@ class Fitter(ABC):
     def decided(self) -> tuple[Decided, ...]:
         """What decisions come of it."""
         return ()
+
+    def told(self) -> dict[str, Accuracy]:
+        """By source, how much of what duplicates alone decide is right: how probable the fit makes it."""
+        return {}
 
     def macro(self) -> tuple[Average, Average] | None:
         """Macro F1 of labels before and after."""

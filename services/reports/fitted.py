@@ -54,6 +54,9 @@ class Fitted:
     fitted: Figure
     difference: Average  # paired
     decided: tuple[Decided, ...]  # nothing of label sets, of which what follows is
+    told: Mapping[
+        str, Accuracy
+    ]  # by source: of what duplicates alone decide how much is right, which is its probability
     macro: tuple[Average, Average] | None  # macro F1 before and after
     without_positives: tuple[int, ...]  # category ids of labels that no product fitted on has: they keep 0.5
     fit: Fit
@@ -66,5 +69,6 @@ class Fitted:
             "unfitted": self.unfitted.plain(),
             "fitted": self.fitted.plain(),
             "decided": decided,
+            "told": {source: of.plain() for source, of in self.told.items()},
             "fit": self.fit.plain(),
         }

@@ -39,6 +39,7 @@ def fit(objects: Objects, version: EnsembleVersion, combination: str, *, accurac
         fitted=task.figure(after),
         difference=task.gain(before, after),
         decided=fitter.decided(),
+        told=fitter.told(),
         macro=fitter.macro(),
         without_positives=fitter.without_positives(),
         fit=fitter.fit(-1),

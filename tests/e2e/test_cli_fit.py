@@ -69,6 +69,9 @@ def test_an_applied_fit_scores_and_decides(shell, shop: Shop, grocery, tmp_path)
     code, out, _ = shell(*fit, "--apply")
     assert code == 0
     assert f"ensemble tiny@{applied} is ready and current" in out
+    assert re.search(
+        r"^product duplicate alone decides: right [01]\.\d+ \(.*, n=\d+\), which is its prob", out, re.MULTILINE
+    )
     assert runs.current("tiny") == applied
     assert runs.version("tiny").runs == before.runs
 

@@ -12,7 +12,7 @@ from services.reports import comparison, fitting
 from services.reports.category_fitting import CategoryFitter
 from services.reports.fitted import Fitted
 from shared import duplicate_tables, ensemble_file, wiring
-from shared.domain import splits
+from shared.domain import intervals, splits
 from shared.domain.duplicates import build
 from shared.domain.errors import BadInputError
 from shared.domain.fits import SOURCES, Fit
@@ -157,6 +157,7 @@ def test_what_duplicates_alone_decide_is_as_probable_as_it_was_right(shelf: Shel
     found = shelf.fit()
 
     assert found.fit.precisions == {"image duplicate": (pytest.approx(share, abs=1e-7), 1.0, 1.0)}
+    assert found.told == {"image duplicate": intervals.accuracy(sum(right), len(right))}
     mine = {one.decision: one for one in found.decided if one.source == "image duplicate"}
     assert mine["accept"].threshold is None or mine["accept"].threshold < share
     assert mine["level 2"].right.share == 1
