@@ -1,5 +1,6 @@
 """What goes into the engine, what comes out, and which pictures of a chunk need the network."""
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,7 +13,7 @@ from shared.domain.duplicates import Decisions, DuplicateTable, Overrides
 from shared.domain.ensemble import ImagePolicy, ProductPolicy
 from shared.domain.label_sets import Classes, LabelSets
 from shared.domain.records import Prediction
-from shared.packs import PackIndex
+from shared.packs import NO_CATEGORY, PackIndex
 from shared.ports import Clock
 
 
@@ -34,6 +35,23 @@ class ChunkInput:
         begins = self.index.image_offset[rows] - self.start
         ends = begins + self.index.image_length[rows]
         return (content[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True))
+
+
+def of_pictures(pictures: Sequence[bytes]) -> ChunkInput:
+    """A chunk of one product that is in no pack."""
+    lengths = np.array([len(picture) for picture in pictures], dtype=np.int64)
+    digests = b"".join(hashlib.md5(picture, usedforsecurity=False).digest() for picture in pictures)
+    index = PackIndex(
+        product_id=np.zeros(1, np.int64),
+        offset=np.zeros(1, np.int64),
+        length=lengths.sum(keepdims=True),
+        category_id=np.full(1, NO_CATEGORY),
+        first_image=np.array([0, len(pictures)], dtype=np.int64),
+        image_offset=np.cumsum(lengths) - lengths,
+        image_length=lengths,
+        image_md5=np.frombuffer(digests, dtype=">u8").reshape(-1, 2).astype(np.uint64),
+    )
+    return ChunkInput("answer", index, b"".join(pictures), 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """The scoring engine: chunks in, results out, one device. Pictures of the next chunk are decoded during this one."""
 
-import hashlib
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence, Sized
 from dataclasses import replace
@@ -16,13 +15,12 @@ from shared.domain.fits import Fit
 from shared.domain.label_sets import Classes, LabelSets
 from shared.domain.product_images import EACH_IMAGE, EVERY_PRODUCT
 from shared.domain.taxonomy import Taxonomy
-from shared.packs import NO_CATEGORY, PackIndex
 from shared.ports import Clock
 from shared.settings import ScoringSettings
 from workers.scoring.accumulate import DeviceMeans
 from workers.scoring.batches import Batches
 from workers.scoring.buffers import InputBuffers
-from workers.scoring.chunks import ChunkInput, ChunkResult, Plan, Policies, ProductResult, plan
+from workers.scoring.chunks import ChunkInput, ChunkResult, Plan, Policies, ProductResult, of_pictures, plan
 from workers.scoring.decoders import Decoders
 from workers.scoring.groups import Decoded
 from workers.scoring.joint import JointNetworks
@@ -143,20 +141,7 @@ class Engine:
 
         The batch is no larger than the product, to be quick.
         """
-        lengths = np.array([len(picture) for picture in pictures], dtype=np.int64)
-        digests = b"".join(hashlib.md5(picture, usedforsecurity=False).digest() for picture in pictures)
-        index = PackIndex(
-            product_id=np.zeros(1, np.int64),
-            offset=np.zeros(1, np.int64),
-            length=lengths.sum(keepdims=True),
-            category_id=np.full(1, NO_CATEGORY),
-            first_image=np.array([0, len(pictures)], dtype=np.int64),
-            image_offset=np.cumsum(lengths) - lengths,
-            image_length=lengths,
-            image_md5=np.frombuffer(digests, dtype=">u8").reshape(-1, 2).astype(np.uint64),
-        )
-        chunk = ChunkInput("answer", index, b"".join(pictures), 0)
-        asked = plan(chunk, self._table, self._policies, self._classes, self._clock)
+        asked = plan(of_pictures(pictures), self._table, self._policies, self._classes, self._clock)
         result = self._score_alone(asked, min(self.batch_images, len(pictures)), _ignore)
         return result.products[0], result.seconds
 
