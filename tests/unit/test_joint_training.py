@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from shared.domain.ensemble import Augmentation, Head, Init, Input, Member, Schedule, Split
-from shared.domain.errors import BadInputError
 from shared.domain.product_images import Joint
 from shared.holdout_scores import VIEWS, scores_key
 from shared.packs import read_index, read_taxonomy
@@ -28,7 +27,6 @@ from workers.training.learner import Learner
 from workers.training.pictures import PictureBatch
 from workers.training.preemption import PreemptedError
 from workers.training.units import Units
-from workers.vision.exporting import export
 from workers.vision.heads import Headed
 from workers.vision.model import load_member
 
@@ -142,13 +140,6 @@ def test_a_fused_head_learns_from_stored_features(bench: Bench, tiny: Member) ->
     assert losses[0] == pytest.approx(losses[1], rel=3e-2)
     watched = [[line["watch"]["loss"] for line in bench.log(run) if line["kind"] == "epoch"] for run in runs]
     assert watched[0] == pytest.approx(watched[1], rel=3e-2)
-
-
-def test_it_is_not_exported(bench: Bench, tiny: Member) -> None:
-    run = bench.declare(replace(tiny, epochs=1, **JOINTS["gated"]))
-    bench.train(run)
-    with pytest.raises(BadInputError, match=r"'tiny' answers for all images of a product, .* export a member without"):
-        export(bench.objects, run, "tiny", "onnx")
 
 
 class Mean(nn.Module):
