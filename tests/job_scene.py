@@ -138,6 +138,14 @@ class Scene:
         return new
 
 
+def all_sent(home: Path) -> Scene:
+    """Ten chunks of four products, all sent."""
+    scene = Scene(home, [1] * 40)
+    scene.steps(2)
+    assert scene.counts() == {"sent": 10}
+    return scene
+
+
 def message(*chunks: Chunk) -> dict[str, object]:
     """What the dispatcher would send."""
     return {"schema": SCHEMA, "job": chunks[0].job, "chunks": [chunk.id for chunk in chunks]}
