@@ -5,7 +5,7 @@ Two leaders for a moment are harmless, since everything that a leader does is a 
 
 from dataclasses import replace
 
-from shared.domain.records import Lease
+from shared.domain.service_records import Lease
 from shared.ports import Clock, Leases
 from shared.settings import LeaseSettings
 

@@ -9,20 +9,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
-from shared.domain.records import (
-    Admission,
-    Chunk,
-    Dataset,
-    EnsembleVersion,
-    Ingest,
-    Job,
-    Key,
-    Lease,
-    Outcome,
-    ProductRow,
-    Run,
-    Training,
-)
+from shared.domain.records import Chunk, Dataset, EnsembleVersion, Ingest, Job, Outcome, ProductRow, Run, Training
+from shared.domain.service_records import Admission, Key, Lease
 
 
 class Objects(Protocol):

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from shared import retention
 from shared.domain.errors import ConflictError, NewerSchemaError
-from shared.domain.records import Lease
 from shared.domain.retention import DAY
+from shared.domain.service_records import Lease
 from shared.ports import Clock, Stores
 from shared.retention import Garbage
 from shared.settings import RetentionSettings

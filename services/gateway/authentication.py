@@ -15,7 +15,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from services.gateway.context import Context
 from services.gateway.problems import RefusedError
 from shared.domain.errors import BadInputError
-from shared.domain.records import Key
+from shared.domain.service_records import Key
 from shared.ports import Keys
 
 Scope = Literal["read", "submit", "admin"]

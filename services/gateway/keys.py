@@ -10,7 +10,7 @@ from services.gateway.authentication import NAME, Scope, allowed, new_key
 from services.gateway.context import Context
 from services.gateway.models import Model
 from services.gateway.problems import answers
-from shared.domain.records import Key
+from shared.domain.service_records import Key
 
 Name = Annotated[str, Field(pattern=NAME)]
 

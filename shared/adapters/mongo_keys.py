@@ -2,7 +2,7 @@
 
 from shared.adapters.mongo import Collection, Mongo, Unique
 from shared.adapters.rows import from_json, no_key, secret_taken, to_json
-from shared.domain.records import Admission, Key
+from shared.domain.service_records import Admission, Key
 
 
 class MongoKeys:

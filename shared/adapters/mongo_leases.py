@@ -2,7 +2,7 @@
 
 from shared.adapters.mongo import Collection, Mongo
 from shared.adapters.rows import from_json, to_json
-from shared.domain.records import Lease
+from shared.domain.service_records import Lease
 
 
 class MongoLeases:

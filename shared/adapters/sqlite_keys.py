@@ -5,7 +5,7 @@ from pathlib import Path
 
 from shared.adapters.rows import from_json, no_key, secret_taken, to_json
 from shared.adapters.sqlite import Database
-from shared.domain.records import Admission, Key
+from shared.domain.service_records import Admission, Key
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS keys (

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from shared.adapters.rows import from_json, to_json
 from shared.adapters.sqlite import Database
-from shared.domain.records import Lease
+from shared.domain.service_records import Lease
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS leases (

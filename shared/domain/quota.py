@@ -7,7 +7,7 @@ was let in stays in the row until its job is there to be counted itself.
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from shared.domain.records import Admission
+from shared.domain.service_records import Admission
 
 
 def outstanding(row: Admission, remaining: Mapping[str, int], stale: Collection[str] = ()) -> int:

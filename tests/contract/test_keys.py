@@ -12,7 +12,7 @@ from shared.adapters.mongo import Mongo
 from shared.adapters.mongo_keys import MongoKeys
 from shared.adapters.sqlite_keys import SqliteKeys
 from shared.domain.errors import ConflictError, NotFoundError
-from shared.domain.records import Admission, Key
+from shared.domain.service_records import Admission, Key
 from shared.ports import Keys
 from shared.settings import MongoSettings
 

@@ -11,7 +11,7 @@ import pytest
 from shared.adapters.mongo import Mongo
 from shared.adapters.mongo_leases import MongoLeases
 from shared.adapters.sqlite_leases import SqliteLeases
-from shared.domain.records import Lease
+from shared.domain.service_records import Lease
 from shared.ports import Leases
 from shared.settings import MongoSettings
 

@@ -14,7 +14,8 @@ from shared.adapters.mongo import STORE_VERSION, Mongo
 from shared.adapters.mongo_leases import MongoLeases
 from shared.adapters.mongo_runs import MongoRuns
 from shared.domain.errors import BadInputError, NewerSchemaError, StoreUnavailableError
-from shared.domain.records import Lease, Run
+from shared.domain.records import Run
+from shared.domain.service_records import Lease
 from shared.ports import Leases
 from shared.settings import MongoSettings, Settings
 from tests.ports import free_port

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.adapters.sqlite_leases import SqliteLeases
-from shared.domain.records import Lease
+from shared.domain.service_records import Lease
 from shared.leadership import Leadership, vacate
 from shared.settings import LeaseSettings
 from tests.scoring_stub import VirtualClock

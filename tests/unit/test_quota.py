@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain import quota
-from shared.domain.records import Admission
+from shared.domain.service_records import Admission
 
 MOST = 10
 
