@@ -7,7 +7,7 @@ thresholds were fitted, a CSV says also what was decided.
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +17,7 @@ from shared.domain.fits import LEVEL_OF
 from shared.domain.records import EnsembleVersion, Job, Outcome
 from shared.domain.submission import Answer
 from shared.domain.taxonomy import Path, Taxonomy
-from shared.packs import Manifest, map_indexes
+from shared.packs import Manifest, read_product_ids
 from shared.ports import Jobs, Objects
 
 _PAGE = 2000  # outcomes of one read: bounded memory at any number of rows
@@ -69,9 +69,9 @@ def answers(
     after: int = -1,
 ) -> Iterator[Answer]:
     """Every product of the job's dataset beyond place `after`, with its answer; refuses as `submission.answers`."""
-    packs = map_indexes(objects, manifest, lambda _, index: cast(list[int], index.product_id.tolist()))
+    products = chain.from_iterable(ids.tolist() for ids in read_product_ids(objects, manifest))
     return submission.answers(
-        islice(chain.from_iterable(packs), after + 1, None),
+        islice(products, after + 1, None),
         stored_outcomes(jobs, job.id, after),
         combination,
         where=f"job {job.id}",

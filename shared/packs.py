@@ -17,7 +17,8 @@ from shared.domain import label_sets
 from shared.domain.errors import BadInputError, FailedError, NewerSchemaError, NotFoundError
 from shared.domain.label_sets import Classes, Labels
 from shared.domain.records import SCHEMA, Record
-from shared.domain.taxonomy import Taxonomy, parse
+from shared.domain.taxonomy import Taxonomy
+from shared.domain.taxonomy import parse as parse_taxonomy
 from shared.ports import Objects
 
 T = TypeVar("T")
@@ -156,16 +157,7 @@ def index_to_parquet(index: PackIndex) -> bytes:
 
 def index_from_parquet(content: bytes) -> PackIndex:
     """The arrays of a Parquet index. Raises NewerSchemaError."""
-    # not pq.read_table: its threads may outlive the call, and one that lets go of a Python object while the interpreter
-    # ends aborts the process (apache/arrow#34314)
-    table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False).combine_chunks()
-    if (written_by := int(table.schema.metadata[b"schema"])) > SCHEMA:
-        raise NewerSchemaError(f"pack index of schema {written_by}: this Shelver reads up to {SCHEMA}")
-
-    def column(name: str) -> Any:
-        chunked = table.column(name)
-        return chunked.chunk(0) if chunked.num_chunks else pa.array([], type=chunked.type)
-
+    column = _columns(content, None)
     offsets, lengths, md5s = column("image_offsets"), column("image_lengths"), column("image_md5s")
     raw = md5s.flatten()  # its bytes as they stand: an object for each takes several times as many
     halves = np.frombuffer(raw.buffers()[1] or b"", dtype=">u8", count=2 * len(raw), offset=16 * raw.offset)
@@ -179,6 +171,25 @@ def index_from_parquet(content: bytes) -> PackIndex:
         lengths.flatten().to_numpy(),
         halves.reshape(-1, 2).astype(np.uint64),
     )
+
+
+def _ids_from_parquet(content: bytes) -> Int64:
+    return np.asarray(_columns(content, ["product_id"])("product_id"))
+
+
+def _columns(content: bytes, names: list[str] | None) -> Callable[[str], Any]:
+    """Gives columns by name; `names` are those that are read, None: all."""
+    # not pq.read_table: its threads may outlive the call, and one that lets go of a Python object while the interpreter
+    # ends aborts the process (apache/arrow#34314)
+    table = pq.ParquetFile(pa.BufferReader(content)).read(names, use_threads=False).combine_chunks()
+    if (written_by := int(table.schema.metadata[b"schema"])) > SCHEMA:
+        raise NewerSchemaError(f"pack index of schema {written_by}: this Shelver reads up to {SCHEMA}")
+
+    def column(name: str) -> Any:
+        chunked = table.column(name)
+        return chunked.chunk(0) if chunked.num_chunks else pa.array([], type=chunked.type)
+
+    return column
 
 
 def manifest_of(plain: Mapping[str, Any]) -> Manifest:
@@ -204,7 +215,7 @@ def read_manifest(objects: Objects, dataset: str) -> Manifest:
 def read_taxonomy(objects: Objects, dataset: str) -> Taxonomy:
     """The category table of a dataset that has one. Raises NotFoundError, and BadInputError for a damaged one."""
     key = layout.categories(dataset)
-    return parse(objects.read(key), key)
+    return parse_taxonomy(objects.read(key), key)
 
 
 def read_label_sets(objects: Objects, manifest: Manifest) -> dict[int, Labels]:
@@ -233,10 +244,14 @@ def read_classes(objects: Objects, manifest: Manifest, taxonomy: Taxonomy) -> Cl
 
 def read_index(objects: Objects, dataset: str, ref: PackRef) -> PackIndex:
     """The index of one pack of `dataset`. Raises NotFoundError, FailedError for a damaged one."""
+    return _parsed(objects, dataset, ref, index_from_parquet)
+
+
+def _parsed(objects: Objects, dataset: str, ref: PackRef, parse: Callable[[bytes], T]) -> T:
     key = layout.pack_index(dataset, ref.number)
     content = objects.read(key)
     try:
-        return index_from_parquet(content)
+        return parse(content)
     except (pa.ArrowException, OSError, KeyError, TypeError) as error:
         raise _damaged(key, error) from error
 
@@ -258,6 +273,11 @@ def read_indexes(objects: Objects, manifest: Manifest) -> Iterator[tuple[PackRef
     """Every pack's index in dump order."""
     for ref in manifest.packs:
         yield ref, read_index(objects, manifest.dataset, ref)
+
+
+def read_product_ids(objects: Objects, manifest: Manifest) -> Iterator[Int64]:
+    """Every pack's product ids in dump order, a fraction of its index. Raises as `read_index`."""
+    return (_parsed(objects, manifest.dataset, ref, _ids_from_parquet) for ref in manifest.packs)
 
 
 def map_indexes(objects: Objects, manifest: Manifest, take: Callable[[PackRef, PackIndex], T]) -> Iterator[T]:

@@ -22,7 +22,7 @@ from shared.domain.errors import BadInputError, NotFoundError
 from shared.domain.records import EnsembleVersion, Job
 from shared.domain.submission import Answer
 from shared.domain.taxonomy import Taxonomy
-from shared.packs import read_indexes, read_manifest, read_taxonomy
+from shared.packs import read_manifest, read_product_ids, read_taxonomy
 
 _LINES = 500  # of one piece of a stream
 _BLOCK = 2**20
@@ -218,10 +218,10 @@ class Source:
         if found := self._stores.jobs.outcomes_of(job.id, [after]):
             return found[0].position
         start = 0  # it was filled in
-        for _, index in read_indexes(self._stores.objects, read_manifest(self._stores.objects, job.dataset)):
-            if len(place := np.flatnonzero(index.product_id == after)):
+        for ids in read_product_ids(self._stores.objects, read_manifest(self._stores.objects, job.dataset)):
+            if len(place := np.flatnonzero(ids == after)):
                 return start + int(place[0])
-            start += len(index)
+            start += len(ids)
         raise BadInputError("after", f"the job has no product {after}", remedy="name the last _id that arrived")
 
     def _blocks(self, key: str) -> Iterator[bytes]:

@@ -8,6 +8,7 @@ from shared import layout, packs
 from shared.adapters.directory import DirectoryObjects
 from shared.domain.errors import FailedError, NewerSchemaError, NotFoundError
 from shared.packs import PackIndex, PackRef, index_from_parquet, index_to_parquet
+from tests.scoring_stub import put_dataset
 
 NONE = np.zeros(0, dtype=np.int64)
 EMPTY = PackIndex(NONE, NONE, NONE, NONE, np.zeros(1, np.int64), NONE, NONE, np.zeros((0, 2), dtype=np.uint64))
@@ -47,6 +48,14 @@ def test_a_damaged_index_is_named(tmp_path: Path, kept: int) -> None:
     objects.put(layout.pack_index("d", 0), index_to_parquet(EMPTY)[:kept])
     with pytest.raises(FailedError, match=r"^datasets/d/packs/00000.parquet is damaged"):
         packs.read_index(objects, "d", ref)
+
+
+def test_product_ids_are_those_of_the_indexes(tmp_path: Path) -> None:
+    objects = DirectoryObjects(tmp_path)
+    manifest = put_dataset(objects, [1, 2, 3] * 5, packs=4)
+    found = [ids.tolist() for ids in packs.read_product_ids(objects, manifest)]
+    assert found == [index.product_id.tolist() for _, index in packs.read_indexes(objects, manifest)]
+    assert [(len(ids), ids[0]) for ids in found] == [(4, 100), (4, 104), (4, 108), (3, 112)]
 
 
 def test_a_pack_that_is_cut_is_named(tmp_path: Path) -> None:
