@@ -57,10 +57,11 @@ class DirectoryObjects:
             file.seek(offset)
             if length is None:
                 return file.readall()
-            blocks = bytearray()
-            while len(blocks) < length and (block := file.read(length - len(blocks))):
-                blocks += block
-            return bytes(blocks)
+            blocks: list[bytes] = []
+            while length > 0 and (block := file.read(length)):
+                blocks.append(block)
+                length -= len(block)
+            return b"".join(blocks)  # of one, as almost always, it is that one and no copy
 
     def size(self, key: str) -> int:
         """Bytes of the object. Raises NotFoundError."""
