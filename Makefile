@@ -62,7 +62,7 @@ bench-services: $(STAMP) ## measure services on real Redis and S3 against the us
 bench-gpu: $(STAMP) ## measure what computes on a GPU against bounds
 	$(BIN)/python -m benchmarks gpu
 
-bench-peers: $(PEERS)/installed ## measure scoring against Ray Data, DataLoaders and WebDataset, in .venv-peers (30 minutes on 2 cores)
+bench-peers: $(PEERS)/installed ## measure scoring against Ray Data, DataLoaders and WebDataset, in .venv-peers (20 minutes on 2 cores)
 	$(PEERS)/bin/python -m benchmarks peers
 
 $(PEERS)/installed: $(STAMP) requirements/peers.txt

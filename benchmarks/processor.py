@@ -5,7 +5,7 @@ import re
 import resource
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,6 +30,13 @@ def below(process: int) -> Iterator[int]:
             for child in map(int, (task / "children").read_text().split()):
                 yield child
                 yield from below(child)
+
+
+def wait_for(processes: Iterable[int], seconds: float) -> None:
+    """Until all of them have ended, or so long."""
+    deadline = time.monotonic() + seconds
+    while any(Path(f"/proc/{one}").exists() for one in processes) and time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)
 
 
 def _seconds_of(process: int) -> float:

@@ -6,29 +6,33 @@ Processes of tasks stay for the next run; an actor pool is started by each run, 
 
 import logging
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from benchmarks.peer_scoring import Answers, Pictures, Score, Setting, against, answers
+from benchmarks import processor
+from benchmarks.peer_scoring import IMAGES, Answers, Pictures, Score, Setting, against, answers
 from benchmarks.peer_steps import Answerer, Columns, Scorer, decoded, scored
 from benchmarks.rounds import ROUNDS, Comparison, Goals
 from workers.vision.devices import cores
 
+_END_SECONDS = 30.0  # in which its processes end, which write into their folder until then
+_GOALS = Goals(must=2.5, aim=4.0)
 _TASKS, _ACTORS, _BOTH = "tasks", "actors", "tasks, then an actor"
 
 
-def measure(folder: Path, *, images: int = 16384, rounds: int = ROUNDS) -> Comparison:
-    return _against(folder, "ray", "Pillow", images, rounds, Goals(must=2.5, aim=4.0))
+def measure(folder: Path, *, images: int = IMAGES, rounds: int = ROUNDS) -> Comparison:
+    return _against(folder, "ray", "Pillow", images, rounds)
 
 
-def measure_best(folder: Path, *, images: int = 16384, rounds: int = ROUNDS) -> Comparison:
-    return _against(folder, "ray best", "simplejpeg", images, rounds, Goals())
+def measure_best(folder: Path, *, images: int = IMAGES, rounds: int = ROUNDS) -> Comparison:
+    return _against(folder, "ray best", "simplejpeg", images, rounds)
 
 
-def _against(folder: Path, name: str, decoder: str, images: int, rounds: int, goals: Goals) -> Comparison:
+def _against(folder: Path, name: str, decoder: str, images: int, rounds: int) -> Comparison:
     settings: list[Setting] = [
         {"steps": how, "batches of": batch, "blocks of": blocks * batch, "decoder": decoder}
         for how in (_TASKS, _ACTORS, _BOTH)
@@ -36,7 +40,7 @@ def _against(folder: Path, name: str, decoder: str, images: int, rounds: int, go
         for blocks in (1, 4)
     ]
     with _cluster():
-        return against(folder, name, scoring, settings, images, rounds, "Ray Data", goals)
+        return against(folder, name, scoring, settings, images, rounds, "Ray Data", _GOALS)
 
 
 @dataclass(frozen=True)
@@ -60,16 +64,27 @@ def steps(how: str, dump: str, decoder: str) -> list[Step]:
 
 @contextmanager
 def _cluster() -> Iterator[None]:
+    """Of this machine alone. Its folder has a short path, since those of sockets must be."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     import ray.data
 
-    ray.init(num_cpus=cores(), include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    with tempfile.TemporaryDirectory(prefix="ray-") as folder:
+        ray.init(
+            "local",
+            num_cpus=cores(),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _temp_dir=folder,
+        )
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            started = list(processor.below(os.getpid()))
+            ray.shutdown()
+            processor.wait_for(started, _END_SECONDS)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from benchmarks import data, peer_steps
-from benchmarks.peer_scoring import Answers, Pictures, Score, Setting, against, answers
+from benchmarks.peer_scoring import IMAGES, Answers, Pictures, Score, Setting, against, answers
 from benchmarks.rounds import ROUNDS, Comparison, Goals
 
 GOALS = Goals(must=2.0, aim=3.0)
@@ -28,21 +28,21 @@ _WORKERS = range(5)  # numbers of processes to try
 
 
 def measure(
-    folder: Path, *, images: int = 16384, workers: Sequence[int] = _WORKERS, rounds: int = ROUNDS
+    folder: Path, *, images: int = IMAGES, workers: Sequence[int] = _WORKERS, rounds: int = ROUNDS
 ) -> Comparison:
     settings = _settings(workers, "Pillow")
     return against(folder, "dataloader", loading, settings, images, rounds, _WORDS, GOALS)
 
 
 def measure_best(
-    folder: Path, *, images: int = 16384, workers: Sequence[int] = _WORKERS, rounds: int = ROUNDS
+    folder: Path, *, images: int = IMAGES, workers: Sequence[int] = _WORKERS, rounds: int = ROUNDS
 ) -> Comparison:
     settings = _settings(workers, "simplejpeg")
-    return against(folder, "dataloader best", loading, settings, images, rounds, _WORDS, Goals())
+    return against(folder, "dataloader best", loading, settings, images, rounds, _WORDS, GOALS)
 
 
 def measure_textbook(
-    folder: Path, *, images: int = 8192, workers: Sequence[int] = _WORKERS, rounds: int = ROUNDS
+    folder: Path, *, images: int = IMAGES // 2, workers: Sequence[int] = _WORKERS, rounds: int = ROUNDS
 ) -> Comparison:
     settings: list[Setting] = [{"workers": count, "batches of": batch} for count, batch in product(workers, (64, 256))]
     words = "Pillow, torchvision and a DataLoader"
@@ -52,7 +52,7 @@ def measure_textbook(
 def _settings(workers: Sequence[int], decoder: str) -> list[Setting]:
     return [
         {"items": items, "workers": count, "batches of": batch, "decoder": decoder}
-        for items, count, batch in product((_ITEMS, _BATCHES), workers, (128, 512))
+        for items, count, batch in product((_ITEMS, _BATCHES), workers, (32, 128))
     ]
 
 

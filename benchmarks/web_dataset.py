@@ -14,26 +14,26 @@ import torch
 from torch import Tensor
 
 from benchmarks import peer_steps
-from benchmarks.peer_scoring import Pictures, Score, Setting, against
-from benchmarks.rounds import ROUNDS, Comparison, Goals
+from benchmarks.peer_scoring import IMAGES, Pictures, Score, Setting, against
+from benchmarks.rounds import ROUNDS, Comparison
 from benchmarks.torch_loader import GOALS, processes, scores
 
 _SHARDS = 8  # as many for each of 1, 2 or 4 processes
 
 
-def measure(folder: Path, *, images: int = 16384, rounds: int = ROUNDS) -> Comparison:
+def measure(folder: Path, *, images: int = IMAGES, rounds: int = ROUNDS) -> Comparison:
     return against(folder, "webdataset", reading, _settings("Pillow"), images, rounds, "WebDataset", GOALS)
 
 
-def measure_best(folder: Path, *, images: int = 16384, rounds: int = ROUNDS) -> Comparison:
+def measure_best(folder: Path, *, images: int = IMAGES, rounds: int = ROUNDS) -> Comparison:
     settings = _settings("simplejpeg")
-    return against(folder, "webdataset best", reading, settings, images, rounds, "WebDataset", Goals())
+    return against(folder, "webdataset best", reading, settings, images, rounds, "WebDataset", GOALS)
 
 
 def _settings(decoder: str) -> list[Setting]:
     return [
         {"workers": workers, "batches of": batch, "decoder": decoder}
-        for workers, batch in product((0, 1, 2, 4), (128, 512))
+        for workers, batch in product((0, 1, 2, 4), (32, 128))
     ]
 
 

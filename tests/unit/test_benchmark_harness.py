@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -135,6 +136,23 @@ def test_the_processor_counts_this_process_and_all_below_it() -> None:
         assert living >= own + 0.18  # in hundredths
         running.communicate(b"\n")
     assert processor.seconds() - before >= living - 0.05
+
+
+def test_processes_are_waited_for_until_they_end_or_for_so_long() -> None:
+    waits = [sys.executable, "-c", "print(flush=True); input()"]
+    with subprocess.Popen(waits, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+        assert running.stdin is not None
+        assert running.stdout is not None
+        running.stdout.readline()
+        began = time.monotonic()
+        processor.wait_for([running.pid], 0.2)
+        assert time.monotonic() - began >= 0.2
+        running.stdin.close()
+        reaper = threading.Thread(target=running.wait)
+        reaper.start()
+        processor.wait_for([running.pid], 600)
+        reaper.join()
+    assert running.returncode is not None
 
 
 def test_the_machine_and_versions_are_known() -> None:

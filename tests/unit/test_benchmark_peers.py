@@ -11,7 +11,7 @@ import torch
 
 from benchmarks import data, peer_scoring, peer_steps, ray_data, torch_loader, web_dataset
 from benchmarks.peer_scoring import Answers, Pictures, Score, Setting
-from benchmarks.rounds import Timed
+from benchmarks.rounds import Timed, UnequalError
 
 
 @pytest.fixture(scope="module")
@@ -42,27 +42,40 @@ def test_answers_are_in_the_order_of_products() -> None:
     assert found.tolist() == [[1, 11], [3, 4], [5, 0]]
 
 
-def test_the_fastest_setting_wins_the_second_time(
+def test_the_fastest_with_all_of_the_three_fastest_with_a_part_wins(
     monkeypatch: pytest.MonkeyPatch, pictures: Pictures, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked: list[str] = []
-    seconds = {"slow": 5, "fast": 2, "middling": 3}
-    monkeypatch.setattr(peer_scoring, "timed", lambda score: Timed(score(), None))
+    asked: list[tuple[str, int]] = []
+    seconds = {"slow": {4: 5, 20: 1}, "good": {4: 2, 20: 10}, "best": {4: 4, 20: 8}, "middling": {4: 3, 20: 11}}
+    monkeypatch.setattr(peer_scoring, "_SEARCHED", 4)
+    monkeypatch.setattr(peer_scoring, "timed", lambda score: Timed(seconds[asked[-1][0]][asked[-1][1]], score()))
 
     @contextmanager
     def peer(given: Pictures, setting: Setting) -> Iterator[Score]:
-        assert given is pictures
-
-        def score() -> int:
-            asked.append(setting["way"])
-            return seconds[setting["way"]]
+        def score() -> Answers:
+            asked.append((setting["way"], len(given)))
+            return peer_scoring.answers([given.product], [given.product])
 
         yield score
 
-    best = peer_scoring.tuned("peer", peer, [{"way": way} for way in seconds], pictures)
-    assert best == {"way": "fast"}
-    assert asked == ["slow"] * 2 + ["fast"] * 2 + ["middling"] * 2
-    assert "10 images/s with way fast" in capsys.readouterr().out
+    expected = peer_scoring.answers([pictures.product], [pictures.product])
+    best = peer_scoring.tuned("peer", peer, [{"way": way} for way in seconds], pictures, expected)
+    assert best == {"way": "best"}
+    assert asked[::2] == asked[1::2]
+    assert asked[::2] == [*((way, 4) for way in seconds), ("good", 20), ("middling", 20), ("best", 20)]
+    assert "2 images/s of 20 with way best" in capsys.readouterr().out
+
+
+def test_a_setting_that_answers_otherwise_is_named(pictures: Pictures, expected: Answers) -> None:
+    @contextmanager
+    def peer(given: Pictures, setting: Setting) -> Iterator[Score]:
+        classes = np.zeros(len(given), np.int64) if setting["way"] == "wrong" else expected[:, 1]
+        yield lambda: peer_scoring.answers([np.sort(given.product)], [classes])
+
+    right: Setting = {"way": "right"}
+    assert peer_scoring.tuned("peer", peer, [right], pictures, expected) == right
+    with pytest.raises(UnequalError, match="peer: other answers than ours with way wrong"):
+        peer_scoring.tuned("peer", peer, [right, {"way": "wrong"}], pictures, expected)
 
 
 @pytest.mark.parametrize("decoder", peer_steps.DECODERS)
