@@ -2,7 +2,8 @@
 the device already.
 
 Both sides have the same network, optimizer and precision, and their first step the same pictures: afterwards their
-weights have to be equal.
+weights have to be equal. On a CPU decoding takes cores from the step: where that has s seconds of all of them, and its
+pictures d of one, the ratio is at most s / (s + d / cores), 0.998 on 2 cores.
 """
 
 import json
