@@ -41,10 +41,14 @@ def answers(
     for a product that comes twice. What was yielded before an error must be thrown away: write to a place that is
     renamed when complete.
     """
-    seen = array("q")
+    seen = array("i")
     lacking: list[int] = []
     for product, outcome in _joined(products, outcomes, where, start):
-        seen.append(product)
+        try:
+            seen.append(product)
+        except OverflowError:  # an id of 64 bits: from here on all take as many
+            seen = array("q", seen)
+            seen.append(product)
         category = fill if outcome is None or outcome.error else _category(outcome, combination, where)
         if category is None:
             lacking.append(product)
@@ -87,7 +91,9 @@ def _category(outcome: Outcome, combination: str, where: str) -> int:
 
 
 def _check_distinct(products: "array[int]", where: str) -> None:
-    ids = np.sort(np.frombuffer(products, dtype=np.int64)) if products else np.zeros(0, dtype=np.int64)
+    """Sorts them where they stand: they are the one thing that grows with a submission."""
+    ids = np.frombuffer(products, dtype=products.typecode) if products else np.zeros(0, dtype=np.int64)
+    ids.sort()
     repeated = ids[1:][ids[1:] == ids[:-1]]
     if len(repeated):
         raise BadInputError(where, f"product {repeated[0]} comes twice", remedy="ingest the dump again")

@@ -66,9 +66,16 @@ def test_an_unknown_combination_is_refused_with_those_there_are() -> None:
         list(rows([5], [answer(5, 0, 3)], "two", where="job j"))
 
 
-def test_a_product_that_comes_twice_is_refused() -> None:
-    with pytest.raises(BadInputError, match="product 5 comes twice"):
-        list(rows([5, 6, 5], [answer(5, 0, 1), answer(6, 1, 1), answer(5, 2, 1)], "all", where="job j"))
+LARGE = 2**40
+
+
+@pytest.mark.parametrize(
+    ("products", "twice"), [([5, 6, 5], 5), ([5, 6, LARGE, 5], 5), ([LARGE, 6, -LARGE, LARGE], LARGE)]
+)
+def test_a_product_that_comes_twice_is_refused(products: list[int], twice: int) -> None:
+    with pytest.raises(BadInputError, match=f"product {twice} comes twice"):
+        list(rows(products, [], "all", where="job j", fill=0))
+    assert list(rows(products[:-1], [], "all", where="job j", fill=0)) == [(one, 0) for one in products[:-1]]
 
 
 @pytest.mark.parametrize(
