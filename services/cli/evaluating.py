@@ -107,6 +107,10 @@ def _show_detail(found: "Evaluation", detail: "Detail") -> None:
     if isinstance(quality, Quality):
         rows += [[f"right on level {number}", level] for number, level in enumerate(quality.levels, 1)]
         rows.append(["right among the best five", quality.top5])
+        rows.append([f"macro F1, mean of {quality.macro.categories:,} categories", quality.macro_f1])
+        rows.append(["F1 of answers above 0.5", quality.counted_f1])
+        agreement = {"Matthews' correlation": quality.matthews, "Cohen's kappa": quality.kappa}
+        rows += [[name, f"{value:.3f}"] for name, value in agreement.items() if value is not None]
     elif quality is not None:
         rows.append(["most probable label right", quality.first])
     if quality is not None and quality.auc is not None:

@@ -125,5 +125,10 @@ def repeated(counts: npt.NDArray[np.integer[Any]], times: Int64, of: Callable[[I
 def around(mean: float, draws: Float64, n: int) -> Average:
     """A figure of n products within 0 and 1, whose `draws` are a bootstrap's about some other centre: 1.96 of their
     standard deviations to both sides (Efron and Tibshirani, 1993, chapter 13)."""
-    half = _Z * float(draws.std(ddof=1))
+    return normal(mean, float(draws.std(ddof=1)), n)
+
+
+def normal(mean: float, deviation: float, n: int) -> Average:
+    """A figure of n products within 0 and 1, and 1.96 of its standard deviations to both sides."""
+    half = _Z * deviation
     return Average(n, mean, max(0.0, mean - half), min(1.0, mean + half))

@@ -8,6 +8,7 @@ from services.reports import quality
 from services.reports.answers import NO_ANSWER, Answers
 from services.reports.quality import OneCategory
 from shared.domain.intervals import wilson
+from shared.domain.label_figures import Marks
 from shared.domain.taxonomy import build
 
 # The name "red" and "small" occur in two branches: nodes are their full paths.
@@ -56,6 +57,20 @@ def test_precision_recall_and_f1_by_hand():
     macro = found.macro
     assert (macro.precision, macro.recall, macro.f1) == pytest.approx((1.5 / 3, (2 / 3 + 1 / 2) / 3, 1.3 / 3))
     assert (macro.categories, macro.n) == (3, 6)
+    assert (found.macro_f1.mean, found.macro_f1.n) == (pytest.approx(macro.f1), 6)
+
+
+@pytest.mark.parametrize(("n", "classes"), [(300, 3), (2000, 40)])
+def test_the_interval_of_macro_f1_is_that_of_a_bootstrap(n, classes):
+    noise = np.random.default_rng(n)
+    known = np.r_[np.arange(classes), noise.integers(0, classes, n - classes) // noise.integers(1, 4, n - classes)]
+    said = np.where(noise.random(n) < 0.6, known, noise.integers(0, classes, n)).astype(np.int32)
+    said[noise.random(n) < 0.05] = NO_ANSWER
+    found, rows = quality.macro_f1(known, said), np.flatnonzero(said != NO_ANSWER)
+    drawn = Marks.of(n, classes, (rows, said[rows].astype(np.int64)), (np.arange(n), known)).macro_f1()
+    assert (found.n, found.mean) == (n, pytest.approx(drawn.mean))
+    assert found.high - found.low == pytest.approx(drawn.high - drawn.low, rel=0.12)
+    assert found.low < found.mean < found.high
 
 
 def test_answers_counted_above_a_half_only():
@@ -66,6 +81,8 @@ def test_answers_counted_above_a_half_only():
     counted = found.counted  # four answers above a half, three of them right; 0.5 itself does not count
     assert (counted.answers, counted.n) == (4, 8)
     assert (counted.precision, counted.recall, counted.f1) == pytest.approx((3 / 4, 3 / 8, 2 * 3 / (4 + 8)))
+    assert found.counted_f1.mean == pytest.approx(counted.f1)
+    assert found.counted_f1.low < counted.f1 < found.counted_f1.high
     unsure = TASK.quality(known, answers([0] * 8, [0.3] * 8))
     assert unsure is not None
     assert (unsure.counted.precision, unsure.counted.recall, unsure.counted.f1) == (None, 0.0, 0.0)
