@@ -2,12 +2,13 @@
 
 A peer gets the best of its settings, by a search before the rounds, of which each answer is judged too; whatever it
 keeps from one run to the next, such as processes, it keeps. It decodes by Pillow, as its documentation does, or, in
-rows called `best`, by what our side decodes with, as who tunes it would. The same is asked for of both. In the latter
-one decoder bounds both sides: ours is ahead by no more than what the other side does beside decoding. Products have one
-picture each, so that a peer need not group them.
+rows called `best`, by what our side decodes with, as who tunes it would. The same is asked for of both. Our side can
+take no less than decoding alone does on all cores, which each row says: what a peer takes, divided by that, is the most
+that its ratio can be. Products have one picture each, so that a peer need not group them.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks import data, networks
+from benchmarks import data, networks, peer_steps
 from benchmarks.engine import GPU_BATCH
 from benchmarks.rounds import Comparison, Goals, UnequalError, compare, timed
 from services.ingest import IngestRequest, run
@@ -29,6 +30,8 @@ from shared.ports import Objects
 from shared.settings import Settings
 from workers.scoring.chunks import ChunkInput
 from workers.scoring.reading import ChunkReader
+from workers.vision.decode import DecodeLimits, decode
+from workers.vision.devices import cores
 
 Int64 = npt.NDArray[np.int64]
 Answers = Int64
@@ -88,7 +91,8 @@ def against(
                 np.array_equal,
                 must=goals.must,
                 aim=goals.aim,
-                words=f"{words}: {_words(setting)}, best of {len(settings)} settings; {images} images, a stub network",
+                words=f"{words}: {_words(setting)}, best of {len(settings)} settings; {images} images, a stub network; "
+                f"our decoder alone takes {_decoding(pictures):.2f} s",
                 rounds=rounds,
             )
 
@@ -112,6 +116,21 @@ def tuned(name: str, peer: Peer, settings: Sequence[Setting], pictures: Pictures
     part = pictures.some(_SEARCHED)
     finalists = sorted(settings, key=lambda setting: seconds(setting, part))[:_FINALISTS]
     return min(finalists, key=lambda setting: seconds(setting, pictures))
+
+
+def _decoding(pictures: Pictures) -> float:
+    """Seconds that reading and decoding take, into memory that is used again, by one thread per core."""
+    limits = DecodeLimits(smallest=data.EDGE)
+
+    def some(rows: Int64) -> None:
+        batch = np.empty((GPU_BATCH, data.EDGE, data.EDGE, 3), np.uint8)
+        for place, row in enumerate(rows.tolist()):
+            content = peer_steps.read(pictures.dump, int(pictures.offset[row]), int(pictures.length[row]))
+            decode(content, limits, batch[place % GPU_BATCH])
+
+    shares = np.array_split(np.arange(len(pictures)), cores())
+    with ThreadPoolExecutor(cores()) as pool:
+        return min(timed(lambda: list(pool.map(some, shares))).seconds for _ in range(3))
 
 
 def _words(setting: Setting) -> str:
