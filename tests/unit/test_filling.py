@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from shared.domain.product_images import EACH_IMAGE, Joint
 from tests.engine_parts import SETTINGS, TAXONOMY, Network, ensemble, random_picture
+from tests.joint_parts import GIVEN, Corners
 from tests.tiny_member import MEMBER
-from tests.unit.test_joint import GIVEN, Corners
 from tests.unit.test_units import some_images
 from workers.scoring.chunks import Policies
 from workers.scoring.engine import Device, Engine
